@@ -1,0 +1,52 @@
+"""How failures are told apart: whose they are (scope), whether to try again (severity), and how a user reads them."""
+
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """Whether trying again can help. Doubt is temporary, but bounded by a deadline."""
+
+    TEMPORARY = "temporary"
+    PERMANENT = "permanent"
+
+
+class Scope(StrEnum):
+    """Whose failure it is, apart from how bad it is."""
+
+    SERVER = "server"  # the far end as a whole: everything for it waits
+    MAIL = "mail"  # this mail, for whoever it is
+    RECIPIENT = "recipient"  # this recipient alone
+
+
+class PollResult(StrEnum):
+    """How a poll ended, as it is counted, stored and shown."""
+
+    OK = "ok"
+    EMPTY = "empty"
+    AUTH = "auth"  # the account or password was refused
+    IN_USE = "in_use"  # another session holds the mailbox
+    THROTTLED = "throttled"  # the server asks for patience
+    NETWORK = "network"  # unknown host, closed port, lost connection, silence
+    PROTOCOL = "protocol"  # what answers doesn't speak POP3, or broke its rules
+    TLS = "tls"  # certificate or handshake, or no encryption offered
+    LOCAL = "local"  # a password that can't be resolved, a full disk: our side
+
+
+class PpsError(Exception):
+    """Something a user can mend, as one line that says what is wrong and how to mend it. Exit code 1: did not work."""
+
+    exit_code = 1
+
+
+class UsageError(PpsError):
+    """A wrong option, config key or value, named in the line. Exit code 2."""
+
+    exit_code = 2
+
+
+class PollError(PpsError):
+    """A poll that failed: its class, and one line that names the server and the mend. Never holds a secret."""
+
+    def __init__(self, result: PollResult, text: str) -> None:
+        super().__init__(text)
+        self.result = result

@@ -1,0 +1,168 @@
+"""What goes into the ledger and what comes out: values only, no SQL. Times are milliseconds of the database's clock."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from common.messages import DeliveryOutcome
+from common.profile import Profile
+
+
+class MailState(StrEnum):
+    """Where a mail is in its life. "Delivered" is not stored twice: see `Ledger.deletable`."""
+
+    LISTED = "listed"  # on the server, to be fetched
+    FETCHED = "fetched"  # recorded, on its way to a router
+    ROUTED = "routed"  # its recipients are known
+    DELETED = "deleted"  # every recipient has it, and the server confirmed the deletion
+    KEPT = "kept"  # every recipient has it, and it stays on the server by the profile's wish
+    SKIPPED = "skipped"  # never fetched, for a reason
+    QUARANTINED = "quarantined"  # needs a person
+    LOST = "lost"  # its bytes are gone: an alarm
+
+
+class DeliveryState(StrEnum):
+    """Where one recipient's piece is in its life."""
+
+    PENDING = "pending"  # no attempt has ended yet
+    DEFERRED = "deferred"  # tried, to be tried again
+    DELIVERED = "delivered"  # the target took custody
+    REDIRECTED = "redirected"  # the fallback user gets it instead
+    QUARANTINED = "quarantined"  # needs a person
+    DISCARDED = "discarded"  # a person said so
+
+
+UNDONE = (DeliveryState.PENDING, DeliveryState.DEFERRED, DeliveryState.QUARANTINED)
+"""States that keep the remote mail from deletion."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to poll one profile for a while; every write made under it is checked against its epoch."""
+
+    profile_id: str
+    epoch: int
+    revision: int
+    profile: Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedMail:
+    """One line of a listing: how a server names a mail in this session, and for good."""
+
+    number: int
+    uidl_key: bytes  # what the mail is known by: its UIDL, or where that can't be trusted, its content
+    uidl: bytes
+    size: int  # as listed: advisory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownMail:
+    """What the ledger knows of a listed mail."""
+
+    mail_id: str
+    uidl_key: bytes
+    size: int
+    state: MailState
+    fetches: int
+    breaks: int  # sessions that broke while it was retrieved
+    deletable: bool  # every recipient has it
+    header_hash: bytes | None
+    digest: bytes | None
+    age: int  # milliseconds since it was last recorded to move
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedMail:
+    """A mail whose bytes are in our hands, to be recorded before it is published."""
+
+    mail_id: str
+    profile_id: str
+    epoch: int
+    fetches: int
+    header_hash: bytes
+    digest: bytes
+    body_digest: bytes
+    size: int  # octets that were retrieved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRecipient:
+    """One recipient of a routed mail, with the field and rule that named it."""
+
+    address: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutedMail:
+    """A router's decision on one mail, to be recorded before its jobs are published."""
+
+    mail_id: str
+    mailbox: str
+    profile_id: str
+    fetches: int
+    fingerprint: str | None  # None: never joined with another mail
+    digest: bytes
+    recipients: tuple[PlannedRecipient, ...]
+    fallback: str
+    target: str
+    sender: str
+    source_host: str
+    quarantine: str | None = None  # a reason not to deliver at all: a loop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedDelivery:
+    """One delivery that wants an attempt."""
+
+    delivery_id: str
+    mail_id: str
+    profile_id: str
+    recipient: str
+    fallback: str
+    target: str
+    sender: str
+    source_host: str
+    attempt: int
+    created_at: int
+    reason: str
+    digest: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What a router's decision led to."""
+
+    stale: bool  # the mail was sent back to be fetched since: nothing was recorded
+    joined: bool  # the mail is one of several of a copy
+    deliveries: tuple[PlannedDelivery, ...]  # those that want an attempt now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRequest:
+    """A deliverer wants to make this attempt."""
+
+    delivery_id: str
+    attempt: int
+    repeatable: bool  # the target recognises a delivery made twice (Maildir)
+
+
+class Claim(StrEnum):
+    """What a deliverer may do with a job."""
+
+    FIRST = "first"  # nobody tried before
+    AGAIN = "again"  # somebody may have begun before: look before you write
+    EXPIRED = "expired"  # a claim ran out on a target that can't be asked: the attempt is ambiguous
+    DENIED = "denied"  # done, stale, or in another's hands: drop the job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What an outcome changed."""
+
+    outcome: DeliveryOutcome
+    applied: bool  # False: stale, or the delivery was done already
+    state: DeliveryState | None  # the delivery's state now; None: no such delivery
+    deletable: tuple[str, ...]  # mails that became deletable
+    next_attempt_in: int | None = None  # seconds

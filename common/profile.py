@@ -1,0 +1,215 @@
+"""One profile: the settings of one remote mailbox and its local side. The one home of every `[[profile]]` key.
+
+Pure values; no file, network or clock. `common/config.py` reads them from pps.toml, the ledger keeps them as JSON.
+"""
+
+import hashlib
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Final, NamedTuple, Self
+from urllib.parse import urlsplit
+
+import idna
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from common.messages import MAX_DOMAIN, MAX_NAMES, RoutingPolicy
+
+POP3_PORT: Final = 110
+POP3S_PORT: Final = 995
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
+_SERVER: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(?:\s+|:)(?P<port>\d{1,5})(?P<tls>s?)")
+_DURATION: Final = re.compile(r"(\d+)\s*([smhd])")
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_MAX_PORT: Final = 65535
+_MAX_LOCAL_PART: Final = 64  # RFC 5321, section 4.5.3.1.1
+
+
+class Server(NamedTuple):
+    """Where a mailbox is: host, port, and whether TLS begins with the first byte."""
+
+    host: str
+    port: int
+    implicit_tls: bool
+
+    def __str__(self) -> str:
+        """Return the form that `parse_server` reads: "mail.example.com 995s"."""
+        return f"{self.host} {self.port}{'s' if self.implicit_tls else ''}"
+
+
+def parse_server(text: object) -> Server:
+    """Read "HOST PORT[s]", "HOST:PORT[s]", "pop3://HOST[:PORT]" or "pop3s://HOST[:PORT]"; raise ValueError."""
+    if isinstance(text, Server):
+        return text
+    if not isinstance(text, str):
+        raise ValueError('write it as "HOST PORT" or, with TLS from the first byte, "HOST PORTs"')  # noqa: TRY004 (pydantic reads ValueError)
+    if "://" in text:
+        return _server_from_url(text)
+    match = _SERVER.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f'{text!r} is not "HOST PORT" or, with TLS from the first byte, "HOST PORTs"')
+    return _server(match["host"], int(match["port"]), implicit_tls=match["tls"] == "s")
+
+
+def parse_duration(value: object) -> int:
+    """Return seconds from "90s", "10m", "2h", "1d", or from a whole number of seconds; raise ValueError."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f'{value!r} is not a time such as "90s", "10m", "2h" or "1d"')
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def a_label(domain: str) -> str:
+    """Return the lower-case A-label form of a domain (RFC 5890), or raise ValueError."""
+    text = domain.strip().rstrip(".").lower()
+    try:
+        ascii_form = text if text.isascii() else idna.encode(text, uts46=True).decode()
+    except idna.IDNAError as error:
+        raise ValueError(f"{domain!r} is not a domain") from error
+    labels = ascii_form.split(".")
+    if len(ascii_form) > MAX_DOMAIN or not all(
+        re.fullmatch(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", s) for s in labels
+    ):
+        raise ValueError(f"{domain!r} is not a domain")
+    return ascii_form
+
+
+def _server_from_url(text: str) -> Server:
+    parts = urlsplit(text)
+    if parts.scheme not in {"pop3", "pop3s"}:
+        raise ValueError(f"{parts.scheme}:// is not pop3:// or pop3s://")
+    if parts.username or parts.password or parts.path.strip("/") or parts.query:
+        raise ValueError("a server's URL is only pop3://HOST[:PORT] or pop3s://HOST[:PORT]")
+    implicit = parts.scheme == "pop3s"
+    port = parts.port or (POP3S_PORT if implicit else POP3_PORT)
+    return _server(parts.hostname or "", port, implicit_tls=implicit)
+
+
+def _server(host: str, port: int, *, implicit_tls: bool) -> Server:
+    host = host.strip("[]").lower()
+    if not 0 < port <= _MAX_PORT:
+        raise ValueError(f"port {port} is not between 1 and {_MAX_PORT}")
+    if ":" not in host:
+        host = a_label(host)
+    return Server(host, port, implicit_tls)
+
+
+def _domains(value: object) -> object:
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise ValueError('write it as a list of domains: ["example.com"]')
+    return tuple(dict.fromkeys(a_label(item) for item in value))
+
+
+def _name(value: object) -> object:
+    if not isinstance(value, str) or _NAME.fullmatch(value) is None:
+        raise ValueError("a name is letters, digits and dashes, at most 64")
+    return value
+
+
+def _local_user(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("write it as a user or user@domain")  # noqa: TRY004 (pydantic reads ValueError)
+    local, at, domain = value.strip().rpartition("@")
+    local = (local if at else domain).lower()
+    if not re.fullmatch(r"[^\s<>\"(),:;@\[\\\]\x00-\x20\x7f]+", local) or len(local.encode()) > _MAX_LOCAL_PART:
+        raise ValueError(f"{value!r} is not a user or user@domain")
+    return f"{local}@{a_label(domain)}" if at else local
+
+
+class Tls(StrEnum):
+    """How a session is encrypted."""
+
+    AUTO = "auto"  # as the port says; plain ports by STLS, refused without it unless on loopback
+    IMPLICIT = "implicit"  # TLS from the first byte
+    STARTTLS = "starttls"  # STLS or nothing
+    NONE = "none"  # cleartext, on the administrator's word
+
+
+class Custody(StrEnum):
+    """Which copy of a fetched mail is the durable one until every recipient has it."""
+
+    REMOTE = "remote"  # the server keeps it until DELE
+    BLOB = "blob"  # the server may hide or delete it on RETR: every mail is made a blob at once
+
+
+Name = Annotated[str, BeforeValidator(_name)]
+ServerField = Annotated[Server, BeforeValidator(parse_server), PlainSerializer(str, return_type=str)]
+Duration = Annotated[int, BeforeValidator(parse_duration)]
+Domains = Annotated[tuple[str, ...], BeforeValidator(_domains)]
+LocalUser = Annotated[str, BeforeValidator(_local_user)]
+
+
+class Profile(BaseModel):
+    """The settings of one remote mailbox and its local side."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    name: Name = Field(description="What this profile is called in commands, tables and the log.")
+    server: ServerField = Field(description='Where the mailbox is: "HOST PORT", or "HOST PORTs" with TLS at once.')
+    user: str = Field(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+$", description="The account's name.")
+    password: str = Field(
+        pattern=r"^(env|file|command):.+$",
+        description="Where the password is found: env:NAME, file:PATH or command:COMMAND.",
+    )
+    local_user: LocalUser = Field(description="Who gets mail that names no local user; without distribute, all of it.")
+    local_domain: Domains = Field(default=(), max_length=MAX_NAMES, description="The domains whose users are local.")
+    distribute: bool = Field(default=False, strict=True, description="Distribute to local users by To and Cc.")
+    same_users: bool = Field(default=False, strict=True, description="All local domains have the users of the first.")
+    interval: Duration = Field(default=600, ge=10, le=604_800, description="Time from one poll to the next.")
+    target: Name = Field(default="local", description="The target that takes this mail: a [target.NAME] section.")
+    enabled: bool = Field(default=True, strict=True, description="Whether the mailbox is polled.")
+    tls: Tls = Field(default=Tls.AUTO, description="auto, implicit, starttls or none.")
+    ca: str | None = Field(default=None, description="A file of certificates to trust instead of the system's.")
+    keep: bool = Field(default=False, strict=True, description="Leave mail on the server after it is delivered.")
+    custody: Custody = Field(default=Custody.REMOTE, description='"blob" where the server hides mail once retrieved.')
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.distribute and not self.local_domain:
+            raise ValueError("distribute = true needs local_domain, the domains to distribute to")
+        if self.same_users and not self.local_domain:
+            raise ValueError("same_users = true needs local_domain")
+        if self.server.implicit_tls and self.tls in {Tls.STARTTLS, Tls.NONE}:
+            raise ValueError(f'tls = "{self.tls}" contradicts server = "{self.server}": drop the s after the port')
+        return self
+
+    @property
+    def mailbox(self) -> str:
+        """Return the hash that names the remote mailbox: the same place under another profile is the same mailbox."""
+        place = f"{self.server.host}\0{self.user}".encode()
+        return hashlib.sha256(place).hexdigest()[:32]
+
+    @property
+    def fallback(self) -> str:
+        """Return the fallback recipient: a bare user takes the first local domain, if there is one."""
+        if "@" in self.local_user or not self.local_domain:
+            return self.local_user
+        return f"{self.local_user}@{self.local_domain[0]}"
+
+    @property
+    def policy(self) -> RoutingPolicy:
+        """Return what a router needs to know of this profile."""
+        return RoutingPolicy(
+            distribute=self.distribute,
+            local_domains=self.local_domain,
+            fallback=self.fallback,
+            same_users=self.same_users,
+        )
+
+    def to_json(self) -> str:
+        """Return the settings as the ledger keeps them; the password is a reference, never a secret."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote."""
+        return cls.model_validate_json(text)
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Self:
+        """Read one `[[profile]]` table; raises pydantic.ValidationError."""
+        return cls.model_validate(document)

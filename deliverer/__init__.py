@@ -1,0 +1,1 @@
+"""Deliverer workers: hand one mail to one recipient over LMTP, SMTP or Maildir, and report how it went."""

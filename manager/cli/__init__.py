@@ -1,0 +1,1 @@
+"""The `pps` command: one file a group of commands."""
