@@ -1,0 +1,1 @@
+"""Real servers that tests start: on private loopback ports, in temporary folders, stopped by their own pid."""
