@@ -1,6 +1,7 @@
 """How failures are told apart: whose they are (scope), whether to try again (severity), and how a user reads them."""
 
 from enum import StrEnum
+from typing import Final
 
 
 class Severity(StrEnum):
@@ -50,3 +51,14 @@ class PollError(PpsError):
     def __init__(self, result: PollResult, text: str) -> None:
         super().__init__(text)
         self.result = result
+
+
+_NO_USER: Final = frozenset({"5.1.1", "5.1.6", "5.2.1"})  # RFC 3463: bad mailbox, moved, disabled
+_NO_USER_BARE: Final = frozenset({550, 551, 553})  # RFC 5321, section 4.2.3, from servers without enhanced codes
+
+
+def names_no_user(code: int, enhanced: str, stage: str) -> bool:
+    """Whether a refusal means that the target has no such user, rather than that it dislikes the mail."""
+    if stage != "rcpt":
+        return False
+    return enhanced in _NO_USER or (not enhanced and code in _NO_USER_BARE)

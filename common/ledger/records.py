@@ -158,6 +158,14 @@ class Claim(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """The answer to a ClaimRequest; the token shows later that the claim is still the newest one."""
+
+    claim: Claim
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
     """What an outcome changed."""
 
@@ -166,3 +174,51 @@ class Settled:
     state: DeliveryState | None  # the delivery's state now; None: no such delivery
     deletable: tuple[str, ...]  # mails that became deletable
     next_attempt_in: int | None = None  # seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileStatus:
+    """How one profile stands."""
+
+    profile_id: str
+    name: str
+    server: str
+    user: str
+    enabled: bool
+    due_at: int | None  # None: stopped until a person acts
+    polling: bool
+    last_started_at: int | None
+    last_finished_at: int | None
+    last_success_at: int | None
+    last_result: str | None
+    last_error: str | None
+    mails: dict[str, int]  # by state, and "removed" by someone else before they were fetched
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetStatus:
+    """A target that takes nothing now."""
+
+    name: str
+    reason: str
+    paused_since: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantinedItem:
+    """What can't go on without a person: a mail, or one recipient's delivery of it."""
+
+    mail_id: str
+    recipient: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How all stands."""
+
+    at: int
+    profiles: tuple[ProfileStatus, ...]
+    deliveries: dict[str, dict[str, int]]  # by target and state
+    targets: tuple[TargetStatus, ...]  # that are paused
+    quarantined: tuple[QuarantinedItem, ...]  # the first of them

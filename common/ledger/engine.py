@@ -1,0 +1,141 @@
+"""Opening the ledger's database: the engine for each URL, its safety settings, its schema version."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, event, select, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from common.failures import PpsError, UsageError
+from common.ledger.schema import HEAD, installation, new_id
+
+BUSY_SECONDS: Final = 30
+"""How long a command beside a running service waits for SQLite's single writer."""
+
+STATEMENT_SECONDS: Final = 60
+"""The longest a statement may take: the ledger's are short, and a stuck one must not hold its locks for ever."""
+
+_WRITE: Final = "pps_write"
+
+
+def database_url(url: str, *, base: Path) -> URL:
+    """Return the driver's URL for `[service] ledger`; a relative SQLite path is relative to `base`."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise UsageError(f"[service] ledger: {_masked(url)!r} is not a URL such as sqlite:///pps.db") from error
+    if parsed.drivername == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise UsageError("[service] ledger: sqlite needs a file: sqlite:///pps.db")
+        return parsed.set(drivername="sqlite+aiosqlite", database=str(base / parsed.database))
+    if parsed.drivername in {"postgresql", "postgres"}:
+        return parsed.set(drivername="postgresql+asyncpg")
+    raise UsageError(f"[service] ledger: {parsed.drivername}:// is not sqlite:// or postgresql://")
+
+
+def open_engine(url: URL) -> AsyncEngine:
+    """Return an engine whose commits are durable and whose waits end."""
+    if url.drivername.startswith("postgresql"):
+        milliseconds = str(STATEMENT_SECONDS * 1000)
+        settings = {"statement_timeout": milliseconds, "lock_timeout": milliseconds, "application_name": "pps"}
+        return create_async_engine(
+            url,
+            pool_size=4,
+            pool_pre_ping=True,
+            connect_args={"server_settings": settings, "timeout": BUSY_SECONDS, "command_timeout": STATEMENT_SECONDS},
+        )
+    engine = create_async_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    event.listen(engine.sync_engine, "connect", _configure_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+@asynccontextmanager
+async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Open a transaction that will write. SQLite takes its lock at once: a read that later writes could deadlock."""
+    async with engine.connect() as connection:
+        await connection.execution_options(**{_WRITE: True})
+        async with connection.begin():
+            yield connection
+
+
+async def schema_version(engine: AsyncEngine) -> str | None:
+    """Return the migration that the database stands at, None when it is empty; raises PpsError when unreachable."""
+    try:
+        async with engine.connect() as connection:
+            try:
+                return (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar()
+            except DBAPIError:
+                return None
+    except (OSError, SQLAlchemyError, TimeoutError) as error:
+        raise PpsError(unreachable(engine.url, error)) from error
+
+
+async def prepare(engine: AsyncEngine) -> str:
+    """Bring SQLite to the newest schema, check PostgreSQL's, and return the installation id; raises PpsError."""
+    version = await schema_version(engine)
+    if version != HEAD:
+        if engine.dialect.name != "sqlite" and version is None:
+            raise PpsError("the ledger's database has no tables yet: run `pps migrate` once")
+        if version is not None and version > HEAD:
+            raise PpsError(f"the ledger is of a newer PPS (schema {version}, this one knows {HEAD}): upgrade PPS")
+        if engine.dialect.name != "sqlite":
+            raise PpsError(
+                f"the ledger is of an older PPS (schema {version}, this one needs {HEAD}): run `pps migrate`"
+            )
+        await migrate(engine)
+    async with engine.connect() as connection:
+        found: str = (await connection.execute(select(installation.c.id))).scalar_one()
+    return found
+
+
+async def migrate(engine: AsyncEngine) -> None:
+    """Bring the database to the newest schema, and name the installation if it has no name."""
+    try:
+        async with writing(engine) as connection:
+            await connection.run_sync(_upgrade)
+            if (await connection.execute(select(installation.c.id))).first() is None:
+                await connection.execute(installation.insert().values(id=new_id()))
+    except (OSError, SQLAlchemyError) as error:
+        raise PpsError(unreachable(engine.url, error)) from error
+
+
+def unreachable(url: URL, error: BaseException) -> str:
+    """Return one line that says which database failed, how, and what to check; never the password."""
+    place = url.database if url.drivername.startswith("sqlite") else f"{url.host}:{url.port or 5432}/{url.database}"
+    cause = getattr(error, "orig", None) or error
+    said = str(cause).strip().partition("\n")[0] or type(cause).__name__
+    return f"[service] ledger: can't use {place}: {said.rpartition('>: ')[2]}"
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 (only a migration pays for importing Alembic)
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 (the driver's adapter has no public type)
+    connection.isolation_level = None  # the driver must not begin transactions by itself: _begin_sqlite does
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")  # a commit that was confirmed survives a power cut
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get(_WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _masked(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return scheme + separator + rest.rpartition("@")[2]

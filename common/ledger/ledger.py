@@ -1,0 +1,249 @@
+"""The ledger as workers see it: each write is one operation of the group commit, each read one short transaction."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from structlog.typing import FilteringBoundLogger
+
+from common.failures import PpsError
+from common.ledger import claiming, fetching, listing, reading, routing, schedule, settling, sweeping, targets
+from common.ledger.engine import database_url, migrate, open_engine, prepare
+from common.ledger.records import (
+    Claimed,
+    ClaimRequest,
+    FetchedMail,
+    Lease,
+    ListedMail,
+    Route,
+    RoutedMail,
+    Settled,
+    Status,
+)
+from common.ledger.writer import Operation, Writer, heals
+from common.messages import DeliveryOutcome, one_line
+from common.profile import Profile
+
+CLOSE_SECONDS: Final = 10
+"""How long closing waits for the last writes when the database doesn't answer."""
+
+T = TypeVar("T")
+Row = TypeVar("Row")
+
+
+class LeaseLostError(Exception):
+    """Another fetcher polls this mailbox now: write and delete nothing more."""
+
+
+class Ledger:
+    """The truth about every mail and delivery. Writes wait out the database's troubles; reads raise them."""
+
+    def __init__(self, engine: AsyncEngine, installation: str, log: FilteringBoundLogger) -> None:
+        self.installation = installation  # a UUID that names us in trace fields
+        self._engine = engine
+        self._writer = Writer(engine, log)
+
+    @classmethod
+    async def open(cls, url: str, *, base: Path, log: FilteringBoundLogger) -> Self:
+        """Open `[service] ledger`, bringing SQLite to the newest schema; raises PpsError."""
+        engine = open_engine(database_url(url, base=base))
+        try:
+            return cls(engine, await prepare(engine), log)
+        except BaseException:
+            await engine.dispose()
+            raise
+
+    @property
+    def commits(self) -> int:
+        """Transactions that were committed: for cost ceilings."""
+        return self._writer.commits
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may work on this ledger."""
+        return self._engine.dialect.name != "sqlite"
+
+    # Profiles and their schedule
+
+    async def sync_profiles(self, profiles: Iterable[Profile], *, managed_by: str) -> None:
+        """Make the profiles of one manager just these; those it no longer names are disabled."""
+        wanted = schedule.ProfileSet(managed_by=managed_by, profiles=tuple(profiles))
+        await self._write(schedule.SYNC_PROFILES, wanted)
+
+    async def claim_due(self, owner: str, limit: int) -> tuple[Lease, ...]:
+        """Lease profiles whose poll is due, for LEASE_MS."""
+        return await self._write(schedule.CLAIM_DUE, schedule.DueRequest(owner=owner, limit=limit))
+
+    async def renew_lease(self, lease: Lease) -> bool:
+        """Extend a lease; False: it was lost."""
+        return await self._write(schedule.RENEW_LEASES, lease)
+
+    async def end_poll(self, end: schedule.PollEnd) -> bool:
+        """Record how a poll ended and give the lease back; False: it was lost."""
+        return await self._write(schedule.END_POLLS, end)
+
+    async def set_due(self, name: str) -> bool:
+        """Make a profile due now; False: no such profile."""
+        return await self._write(schedule.SET_DUE, name)
+
+    async def seconds_to_next_poll(self) -> float | None:
+        """Return how long nothing will be due; None when nothing is scheduled."""
+        found = await self.read(reading.milliseconds_to_next_poll)
+        return None if found is None else found / 1000
+
+    async def profiles(self) -> list[tuple[str, Profile, bool]]:
+        """Return name, settings and whether it is enabled, of every profile."""
+        return await self.read(reading.profile_names)
+
+    # One session
+
+    async def record_listing(self, lease: Lease, listed: Sequence[ListedMail]) -> listing.Known:
+        """Record a whole listing, return what is known of each mail by UIDL key; raises LeaseLostError."""
+        known = await self._write(listing.RECORD_LISTING, listing.Listing(lease=lease, listed=tuple(listed)))
+        if known is None:
+            raise LeaseLostError
+        return known
+
+    async def record_fetched(self, mail: FetchedMail) -> bool:
+        """Record that a mail's bytes are in hand; False: don't publish it. Raises RowRejectedError."""
+        return await self._write(fetching.RECORD_FETCHED, mail)
+
+    async def record_deleted(self, lease: Lease, mail_ids: Sequence[str]) -> bool:
+        """Record deletions that the server confirmed."""
+        return await self._of_session(fetching.RECORD_DELETED, lease, mail_ids)
+
+    async def record_kept(self, lease: Lease, mail_ids: Sequence[str]) -> bool:
+        """Record that delivered mails stay on the server by the profile's wish."""
+        return await self._of_session(fetching.RECORD_KEPT, lease, mail_ids)
+
+    async def record_skipped(self, lease: Lease, mail_ids: Sequence[str], reason: str) -> bool:
+        """Record that mails can't be fetched, and why; they stay on the server."""
+        return await self._of_session(fetching.RECORD_SKIPPED, lease, mail_ids, reason)
+
+    async def record_broken(self, lease: Lease, mail_ids: Sequence[str], reason: str) -> bool:
+        """Record that a session broke while mails were retrieved: after three, they are skipped."""
+        return await self._of_session(fetching.RECORD_BROKEN, lease, mail_ids, reason)
+
+    async def renew_identity(self, lease: Lease, mail_ids: Sequence[str]) -> bool:
+        """Record that these mails' UIDLs name other mails by now: the next listing sees those as new."""
+        return await self._of_session(fetching.RENEW_IDENTITY, lease, mail_ids)
+
+    async def deletable(self, mail_ids: Sequence[str]) -> set[str]:
+        """Return which of these mails may be deleted: invariant I2."""
+        return await self.read(lambda connection: reading.deletable_among(connection, mail_ids))
+
+    async def undone_at(self, target: str) -> tuple[int, int]:
+        """Return how many deliveries of a target are undone, and their octets."""
+        return await self.read(lambda connection: reading.undone_at(connection, target))
+
+    # Router and deliverer
+
+    async def route(self, mail: RoutedMail) -> Route:
+        """Record who gets a mail; idempotent. Raises RowRejectedError when just this row can't be recorded."""
+        return await self._write(routing.RECORD_ROUTED, mail)
+
+    async def quarantine(self, mail_id: str, reason: str) -> None:
+        """Set a mail aside for a person; its remote copy stays."""
+        await self._write(routing.QUARANTINE, (mail_id, one_line(reason)))
+
+    async def claim(self, request: ClaimRequest) -> Claimed:
+        """Claim one attempt for CLAIM_MS."""
+        return await self._write(claiming.CLAIM, request)
+
+    async def renew(self, held: claiming.HeldClaim) -> bool:
+        """Extend a live claim; False: it ran out, was settled or is another's, so write nothing more."""
+        return await self._write(claiming.RENEW, held)
+
+    async def release(self, held: claiming.HeldClaim) -> bool:
+        """Give a claim back: nothing was sent, no attempt is counted."""
+        return await self._write(claiming.RELEASE, held)
+
+    async def settle(self, outcome: DeliveryOutcome) -> Settled:
+        """Record how an attempt went. Raises RowRejectedError."""
+        return await self._write(settling.RECORD_OUTCOME, outcome)
+
+    async def pause_target(self, target: str, reason: str, seconds: float) -> None:
+        """Tell everybody that a target takes nothing for now: fetchers fetch nothing for it."""
+        await self._write(targets.SET_PAUSE, targets.Pause(target=target, reason=reason, seconds=seconds))
+
+    async def resume_target(self, target: str) -> None:
+        """Tell everybody that a target is back."""
+        await self._write(targets.SET_PAUSE, targets.Pause(target=target, reason=None, seconds=0))
+
+    async def paused_targets(self) -> dict[str, str]:
+        """Return the paused targets with their reasons."""
+        return await self.read(reading.paused_targets)
+
+    # Sweeper
+
+    async def begin_again(self) -> None:
+        """The broker began empty and no other process works: everything unsettled is due."""
+        await self._write(sweeping.BEGIN_AGAIN, None)
+
+    async def take_due(self) -> tuple[sweeping.DueDelivery, ...]:
+        """Take deliveries that are due, so that no other sweeper does."""
+        return await self._write(sweeping.TAKE_DUE, None)
+
+    async def take_stale(self) -> tuple[sweeping.StaleMail, ...]:
+        """Take fetched mails that no router dealt with for long."""
+        return await self._write(sweeping.TAKE_STALE, None)
+
+    async def fetch_again(self, wanted: sweeping.Return) -> None:
+        """Send mails back to be fetched."""
+        await self._write(sweeping.RETURN, wanted)
+
+    async def prune(self) -> int:
+        """Forget mails that left the server long ago; return how many."""
+        return await self._write(sweeping.PRUNE, None)
+
+    # Everybody
+
+    async def status(self) -> Status:
+        """Return how all stands."""
+        return await self.read(reading.status)
+
+    async def read(self, query: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Run a reading function in a transaction of its own; raises PpsError when the database doesn't answer."""
+        try:
+            async with self._engine.connect() as connection:
+                return await query(connection)
+        except Exception as error:
+            if heals(error):
+                said = one_line(str(getattr(error, "orig", None) or error), 200)
+                raise PpsError(f"[service] ledger: the database doesn't answer: {said}") from error
+            raise
+
+    async def close(self) -> None:
+        """Finish what is queued, for a while, and disconnect."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._writer.close()
+        except TimeoutError:
+            pass  # what was not committed was not confirmed to anybody either
+        await self._engine.dispose()
+
+    async def _write(self, operation: Operation[Row, T], row: Row) -> T:
+        return await self._writer.submit(operation, row)
+
+    async def _of_session(
+        self,
+        operation: Operation[fetching.MailsOfSession, bool],
+        lease: Lease,
+        mail_ids: Sequence[str],
+        reason: str | None = None,
+    ) -> bool:
+        if not mail_ids:
+            return True
+        group = fetching.MailsOfSession(lease=lease, mail_ids=tuple(mail_ids), reason=reason)
+        return await self._write(operation, group)
+
+
+async def migrate_database(url: str, *, base: Path) -> None:
+    """Bring the database of `[service] ledger` to the newest schema; raises PpsError."""
+    engine = open_engine(database_url(url, base=base))
+    try:
+        await migrate(engine)
+    finally:
+        await engine.dispose()

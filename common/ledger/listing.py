@@ -1,0 +1,143 @@
+"""What a listing changes: new mails, vanished ones, returned ones. One operation a session, not one a mail."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from common.ledger.records import KnownMail, Lease, ListedMail, MailState
+from common.ledger.rows import AnyRow, chunks, clock, current_epochs, deletable_of, insert_missing
+from common.ledger.schema import mails, new_id, schedule
+from common.ledger.writer import Operation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """All that a session saw in one listing."""
+
+    lease: Lease
+    listed: tuple[ListedMail, ...]
+
+
+Known = dict[bytes, KnownMail]
+"""What the ledger knows of the listed mails, by UIDL key."""
+
+_COLUMNS: Final = (
+    mails.c.id,
+    mails.c.uidl_key,
+    mails.c.size,
+    mails.c.state,
+    mails.c.fetches,
+    mails.c.breaks,
+    mails.c.header_hash,
+    mails.c.digest,
+    mails.c.progress_at,
+    mails.c.unseen_since,
+)
+
+
+async def _record_listings(connection: AsyncConnection, listings: Sequence[Listing]) -> list[Known | None]:
+    epochs = await current_epochs(connection, (listing.lease.profile_id for listing in listings))
+    return [
+        await _record(connection, listing) if epochs.get(listing.lease.profile_id) == listing.lease.epoch else None
+        for listing in listings
+    ]
+
+
+async def _record(connection: AsyncConnection, listing: Listing) -> Known:
+    time = await clock(connection)
+    mailbox = listing.lease.profile.mailbox
+    listed = {mail.uidl_key: mail for mail in listing.listed}
+    on_server = {row.uidl_key: row for row in await _on_server(connection, mailbox)}
+    others = {row.uidl_key: row for row in await _known(connection, mailbox, listed.keys() - on_server.keys())}
+    await _mark_vanished(connection, listing, [row for key, row in on_server.items() if key not in listed], time)
+    await _mark_returned(connection, [row.id for row in others.values()])
+    await _add_new(
+        connection, listing, [mail for key, mail in listed.items() if key not in on_server and key not in others], time
+    )
+    rows = [row for row in await _known(connection, mailbox, listed.keys()) if row.uidl_key in listed]
+    deletable = {row.id for row in await deletable_of(connection, mails.c.id, (row.id for row in rows))}
+    return {row.uidl_key: _known_mail(row, row.id in deletable, time) for row in rows}
+
+
+async def _on_server(connection: AsyncConnection, mailbox: str) -> list[AnyRow]:
+    query = select(*_COLUMNS).where(mails.c.mailbox == mailbox, mails.c.unseen_since.is_(None))
+    return list((await connection.execute(query)).all())
+
+
+async def _known(connection: AsyncConnection, mailbox: str, keys: Any) -> list[AnyRow]:  # noqa: ANN401 (any set of keys)
+    found: list[AnyRow] = []
+    for part in chunks(keys):
+        query = select(*_COLUMNS).where(mails.c.mailbox == mailbox, mails.c.uidl_key.in_(part))
+        found.extend((await connection.execute(query)).all())
+    return found
+
+
+async def _mark_vanished(connection: AsyncConnection, listing: Listing, vanished: list[AnyRow], time: int) -> None:
+    """Believe that mails are gone, unless the listing shrank by more than half for the first time."""
+    where = schedule.c.profile_id == listing.lease.profile_id
+    last = (await connection.execute(select(schedule.c.listed, schedule.c.shrunk).where(where))).one()
+    suspicious = len(listing.listed) * 2 < last.listed and not last.shrunk
+    if suspicious:
+        await connection.execute(update(schedule).where(where).values(shrunk=True))
+        return
+    if last.listed != len(listing.listed) or last.shrunk:
+        await connection.execute(update(schedule).where(where).values(listed=len(listing.listed), shrunk=False))
+    done = {row.id for row in await deletable_of(connection, mails.c.id, (row.id for row in vanished))}
+    for part in chunks(row.id for row in vanished):
+        await connection.execute(update(mails).where(mails.c.id.in_(part)).values(unseen_since=time))
+    for part in chunks(done):  # our DELE took effect although its answer was lost
+        await connection.execute(
+            update(mails).where(mails.c.id.in_(part)).values(state=MailState.DELETED, deleted_at=time, progress_at=time)
+        )
+
+
+async def _mark_returned(connection: AsyncConnection, ids: list[str]) -> None:
+    for part in chunks(ids):
+        await connection.execute(update(mails).where(mails.c.id.in_(part)).values(unseen_since=None))
+        lost = update(mails).where(mails.c.id.in_(part), mails.c.state == MailState.LOST)
+        await connection.execute(lost.values(state=MailState.LISTED, reason=None))
+
+
+async def _add_new(connection: AsyncConnection, listing: Listing, new: list[ListedMail], time: int) -> None:
+    lease = listing.lease
+    values = [
+        {
+            "id": new_id(),
+            "mailbox": lease.profile.mailbox,
+            "profile_id": lease.profile_id,
+            "uidl_key": mail.uidl_key,
+            "uidl": mail.uidl,
+            "size": mail.size,
+            "state": MailState.LISTED.value,
+            "fetches": 0,
+            "breaks": 0,
+            "listed_at": time,
+            "progress_at": time,
+        }
+        for mail in new
+    ]
+    await insert_missing(connection, mails, ("mailbox", "uidl_key"), values)
+
+
+def _known_mail(row: AnyRow, deletable: bool, time: int) -> KnownMail:  # noqa: FBT001 (the column's meaning is its name)
+    return KnownMail(
+        mail_id=row.id,
+        uidl_key=row.uidl_key,
+        size=row.size,
+        state=MailState(row.state),
+        fetches=row.fetches,
+        breaks=row.breaks,
+        deletable=deletable,
+        header_hash=row.header_hash,
+        digest=row.digest,
+        age=time - row.progress_at,
+    )
+
+
+RECORD_LISTING: Final[Operation[Listing, Known | None]] = Operation(
+    name="record_listing", rank=10, key=lambda listing: listing.lease.profile_id, apply=_record_listings
+)
+"""Answers what is known of the listed mails, or None when the lease was lost."""

@@ -1,0 +1,150 @@
+"""What is read of the ledger without changing it: what became deletable, how full it is, and how all stands."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from common.ledger.records import (
+    DeliveryState,
+    MailState,
+    ProfileStatus,
+    QuarantinedItem,
+    Status,
+    TargetStatus,
+)
+from common.ledger.rows import clock, deletable_of
+from common.ledger.schema import deliveries, mails, profiles, schedule, targets
+from common.profile import Profile
+
+
+async def deletable_among(connection: AsyncConnection, mail_ids: Sequence[str]) -> set[str]:
+    """Return which of these mails may be deleted."""
+    return {row.id for row in await deletable_of(connection, mails.c.id, mail_ids)}
+
+
+async def undone_at(connection: AsyncConnection, target: str) -> tuple[int, int]:
+    """Return how many deliveries of a target are undone, and their octets."""
+    open_states = (DeliveryState.PENDING, DeliveryState.DEFERRED)
+    query = (
+        select(func.count(), func.coalesce(func.sum(mails.c.octets), 0))
+        .select_from(deliveries.join(mails, mails.c.id == deliveries.c.mail_id))
+        .where(deliveries.c.target == target, deliveries.c.state.in_(open_states))
+    )
+    count, octets = (await connection.execute(query)).one()
+    return int(count), int(octets)
+
+
+async def milliseconds_to_next_poll(connection: AsyncConnection) -> int | None:
+    """Return the time until a profile is due, at least 0; None when none is scheduled."""
+    query = (
+        select(func.min(func.coalesce(schedule.c.lease_until, schedule.c.due_at)))
+        .join(profiles, profiles.c.id == schedule.c.profile_id)
+        .where(profiles.c.enabled, schedule.c.due_at.is_not(None))
+    )
+    due: int | None = (await connection.execute(query)).scalar()
+    return None if due is None else max(0, due - await clock(connection))
+
+
+async def paused_targets(connection: AsyncConnection) -> dict[str, str]:
+    """Return the targets that take nothing now, with the reason."""
+    time = await clock(connection)
+    query = select(targets.c.name, targets.c.reason).where(targets.c.paused_until > time)
+    return {row.name: row.reason for row in (await connection.execute(query)).all()}
+
+
+async def profile_names(connection: AsyncConnection) -> list[tuple[str, Profile, bool]]:
+    """Return name, settings and whether it is enabled, of every profile."""
+    rows = (await connection.execute(select(profiles).order_by(profiles.c.name))).all()
+    return [(row.name, Profile.from_json(row.settings), row.enabled) for row in rows]
+
+
+async def status(connection: AsyncConnection) -> Status:
+    """Return how all stands, for `pps status` and `pps pull`."""
+    time = await clock(connection)
+    counts = await _mail_counts(connection)
+    rows = (await connection.execute(_PROFILES)).all()
+    return Status(
+        at=time,
+        profiles=tuple(_profile_status(row, counts.get(row.id, {})) for row in rows),
+        deliveries=await _delivery_counts(connection),
+        targets=await _targets(connection, time),
+        quarantined=await _quarantined(connection),
+    )
+
+
+_PROFILES = select(profiles, schedule).join(schedule, schedule.c.profile_id == profiles.c.id).order_by(profiles.c.name)
+_MAX_QUARANTINED = 50
+
+
+def _profile_status(row: Any, counts: dict[str, int]) -> ProfileStatus:  # noqa: ANN401 (a row of two tables)
+    profile = Profile.from_json(row.settings)
+    return ProfileStatus(
+        profile_id=row.id,
+        name=row.name,
+        server=str(profile.server),
+        user=profile.user,
+        enabled=row.enabled,
+        due_at=row.due_at,
+        polling=row.lease_until is not None,
+        last_started_at=row.last_started_at,
+        last_finished_at=row.last_finished_at,
+        last_success_at=row.last_success_at,
+        last_result=row.last_result,
+        last_error=row.last_error,
+        mails=counts,
+    )
+
+
+async def _mail_counts(connection: AsyncConnection) -> dict[str, dict[str, int]]:
+    """Count mails by profile and state; "removed" are those that left the server before they were fetched."""
+    removed = (mails.c.state == MailState.LISTED) & mails.c.unseen_since.is_not(None)
+    query = select(mails.c.profile_id, mails.c.state, removed.label("removed"), func.count().label("n"))
+    counts: dict[str, dict[str, int]] = {}
+    for row in (await connection.execute(query.group_by(mails.c.profile_id, mails.c.state, removed))).all():
+        state = "removed" if row.removed else row.state
+        counts.setdefault(row.profile_id, {})[state] = row.n
+    return counts
+
+
+async def _delivery_counts(connection: AsyncConnection) -> dict[str, dict[str, int]]:
+    query = select(deliveries.c.target, deliveries.c.state, func.count().label("n"))
+    counts: dict[str, dict[str, int]] = {}
+    for row in (await connection.execute(query.group_by(deliveries.c.target, deliveries.c.state))).all():
+        counts.setdefault(row.target, {})[row.state] = row.n
+    return counts
+
+
+async def _targets(connection: AsyncConnection, time: int) -> tuple[TargetStatus, ...]:
+    rows = (await connection.execute(select(targets).where(targets.c.paused_until > time))).all()
+    return tuple(TargetStatus(name=row.name, reason=row.reason, paused_since=row.paused_since) for row in rows)
+
+
+async def _quarantined(connection: AsyncConnection) -> tuple[QuarantinedItem, ...]:
+    waiting = (MailState.QUARANTINED, MailState.LOST)
+    of_mails = select(mails.c.id, mails.c.state, mails.c.reason).where(mails.c.state.in_(waiting))
+    of_deliveries = select(deliveries.c.mail_id, deliveries.c.recipient, deliveries.c.last_reply).where(
+        deliveries.c.state == DeliveryState.QUARANTINED
+    )
+    found = [
+        QuarantinedItem(mail_id=row.id, recipient=None, reason=f"{row.state}: {row.reason or ''}")
+        for row in (await connection.execute(of_mails.limit(_MAX_QUARANTINED))).all()
+    ]
+    found += [
+        QuarantinedItem(mail_id=row.mail_id, recipient=row.recipient, reason=row.last_reply or "")
+        for row in (await connection.execute(of_deliveries.limit(_MAX_QUARANTINED))).all()
+    ]
+    return tuple(found)
+
+
+async def recipients_of_profile(connection: AsyncConnection, profile_id: str, since: int) -> dict[str, int]:
+    """Return how many mails each recipient of a profile was given since a time, for `pps pull`'s closing table."""
+    query = (
+        select(deliveries.c.recipient, func.count())
+        .where(deliveries.c.profile_id == profile_id, deliveries.c.state == DeliveryState.DELIVERED)
+        .where(deliveries.c.done_at >= since)
+        .group_by(deliveries.c.recipient)
+        .order_by(deliveries.c.recipient)
+    )
+    return {str(recipient): int(count) for recipient, count in (await connection.execute(query)).all()}

@@ -1,0 +1,179 @@
+"""When each profile is polled and by whom: profiles, leases with epochs, and how the last poll ended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from common.failures import PollResult
+from common.ledger.records import Lease
+from common.ledger.rows import AnyRow, chunks, clock, current_epochs, locked
+from common.ledger.schema import new_id, profiles, schedule
+from common.ledger.writer import Operation
+from common.messages import one_line
+from common.profile import Profile
+
+LEASE_MS: Final = 3 * 60_000
+"""How long a fetcher owns a poll unless it renews: a dead fetcher's mailboxes wait no longer than this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileSet:
+    """All profiles of one manager: those it no longer names are disabled, their rows stay until all is settled."""
+
+    managed_by: str
+    profiles: tuple[Profile, ...]
+
+
+async def _sync_profiles(connection: AsyncConnection, sets: Sequence[ProfileSet]) -> list[None]:
+    for wanted in sets:
+        rows = {row.name: row for row in (await connection.execute(select(profiles))).all()}
+        named = {profile.name for profile in wanted.profiles}
+        for row in rows.values():
+            if row.managed_by == wanted.managed_by and row.name not in named and row.enabled:
+                await connection.execute(update(profiles).where(profiles.c.id == row.id).values(enabled=False))
+        for profile in wanted.profiles:
+            await _sync_profile(connection, profile, rows.get(profile.name), wanted.managed_by)
+    return [None for _ in sets]
+
+
+async def _sync_profile(connection: AsyncConnection, profile: Profile, row: AnyRow | None, managed_by: str) -> None:
+    values = {
+        "name": profile.name,
+        "enabled": profile.enabled,
+        "mailbox": profile.mailbox,
+        "settings": profile.to_json(),
+        "managed_by": managed_by,
+    }
+    time = await clock(connection)
+    if row is None:
+        profile_id = new_id()
+        await connection.execute(insert(profiles).values(id=profile_id, revision=1, **values))
+        first = {"profile_id": profile_id, "due_at": time, "lease_epoch": 0, "auth_failures": 0, "failures": 0}
+        await connection.execute(insert(schedule).values(listed=0, shrunk=False, **first))
+    elif any(getattr(row, name) != value for name, value in values.items()):
+        change = update(profiles).where(profiles.c.id == row.id)
+        await connection.execute(change.values(revision=row.revision + 1, **values))
+        due = update(schedule).where(schedule.c.profile_id == row.id)
+        await connection.execute(due.values(due_at=time, auth_failures=0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueRequest:
+    """A fetcher asks for polls to make."""
+
+    owner: str
+    limit: int
+
+
+async def _claim_due(connection: AsyncConnection, requests: Sequence[DueRequest]) -> list[tuple[Lease, ...]]:
+    answers = []
+    for request in requests:
+        time = await clock(connection)
+        free = or_(schedule.c.lease_until.is_(None), schedule.c.lease_until <= time)
+        query = (
+            select(schedule.c.profile_id, schedule.c.lease_epoch, profiles.c.revision, profiles.c.settings)
+            .join(profiles, profiles.c.id == schedule.c.profile_id)
+            .where(schedule.c.due_at <= time, free, profiles.c.enabled)
+            .order_by(schedule.c.due_at)
+            .limit(request.limit)
+            .with_for_update(skip_locked=True, of=schedule)
+        )
+        rows = (await connection.execute(query)).all()
+        for part in chunks(row.profile_id for row in rows):
+            taken = update(schedule).where(schedule.c.profile_id.in_(part))
+            lease = {"lease_owner": request.owner, "lease_until": time + LEASE_MS, "last_started_at": time}
+            await connection.execute(taken.values(lease_epoch=schedule.c.lease_epoch + 1, **lease))
+        answers.append(
+            tuple(
+                Lease(
+                    profile_id=row.profile_id,
+                    epoch=row.lease_epoch + 1,
+                    revision=row.revision,
+                    profile=Profile.from_json(row.settings),
+                )
+                for row in rows
+            )
+        )
+    return answers
+
+
+async def _renew_leases(connection: AsyncConnection, leases: Sequence[Lease]) -> list[bool]:
+    epochs = await current_epochs(connection, (lease.profile_id for lease in leases))
+    live = [epochs.get(lease.profile_id) == lease.epoch for lease in leases]
+    time = await clock(connection)
+    for part in chunks(lease.profile_id for lease, ok in zip(leases, live, strict=True) if ok):
+        renewed = update(schedule).where(schedule.c.profile_id.in_(part))
+        await connection.execute(renewed.values(lease_until=time + LEASE_MS))
+    return live
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollEnd:
+    """How a poll ended, and when the next is due."""
+
+    lease: Lease
+    result: PollResult
+    error: str | None
+    due_in: float | None  # seconds; None: the profile stops until a person acts
+
+
+async def _end_polls(connection: AsyncConnection, ends: Sequence[PollEnd]) -> list[bool]:
+    query = select(schedule.c.profile_id, schedule.c.lease_epoch, schedule.c.failures, schedule.c.auth_failures)
+    ids = (end.lease.profile_id for end in ends)
+    rows = {row.profile_id: row for row in await locked(connection, query, schedule.c.profile_id, ids)}
+    time = await clock(connection)
+    answers = []
+    for end in ends:
+        row = rows.get(end.lease.profile_id)
+        live = row is not None and row.lease_epoch == end.lease.epoch
+        if live and row is not None:
+            change = update(schedule).where(schedule.c.profile_id == end.lease.profile_id)
+            await connection.execute(change.values(**_end_values(end, row, time)))
+        answers.append(live)
+    return answers
+
+
+def _end_values(end: PollEnd, row: AnyRow, time: int) -> dict[str, Any]:
+    good = end.result in {PollResult.OK, PollResult.EMPTY}
+    values: dict[str, Any] = {
+        "due_at": None if end.due_in is None else time + int(end.due_in * 1000),
+        "lease_until": None,
+        "lease_owner": None,
+        "last_finished_at": time,
+        "last_result": end.result.value,
+        "last_error": None if end.error is None else one_line(end.error),
+        "failures": 0 if good else row.failures + 1,
+        "auth_failures": row.auth_failures + 1 if end.result is PollResult.AUTH else 0 if good else row.auth_failures,
+    }
+    return values | ({"last_success_at": time} if good else {})
+
+
+async def _set_due(connection: AsyncConnection, names: Sequence[str]) -> list[bool]:
+    """Poll now: also wakes a profile that stopped, and forgets its failures."""
+    time = await clock(connection)
+    answers = []
+    for name in names:
+        row = (await connection.execute(select(profiles.c.id).where(profiles.c.name == name))).first()
+        if row is not None:
+            change = update(schedule).where(schedule.c.profile_id == row.id)
+            await connection.execute(change.values(due_at=time, auth_failures=0, failures=0))
+        answers.append(row is not None)
+    return answers
+
+
+SYNC_PROFILES: Final[Operation[ProfileSet, None]] = Operation(
+    name="sync_profiles", rank=0, key=lambda wanted: wanted.managed_by, apply=_sync_profiles
+)
+CLAIM_DUE: Final[Operation[DueRequest, tuple[Lease, ...]]] = Operation(
+    name="claim_due", rank=1, key=lambda request: request.owner, apply=_claim_due
+)
+RENEW_LEASES: Final[Operation[Lease, bool]] = Operation(
+    name="renew_leases", rank=2, key=lambda lease: lease.profile_id, apply=_renew_leases
+)
+SET_DUE: Final[Operation[str, bool]] = Operation(name="set_due", rank=3, key=lambda name: name, apply=_set_due)
+END_POLLS: Final[Operation[PollEnd, bool]] = Operation(
+    name="end_polls", rank=90, key=lambda end: end.lease.profile_id, apply=_end_polls
+)

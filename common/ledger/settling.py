@@ -1,0 +1,182 @@
+"""What an outcome does to a delivery. Delivered always wins; anything else applies only to the current attempt."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from common.failures import names_no_user
+from common.ledger.records import DeliveryState, Settled
+from common.ledger.returning import send_back
+from common.ledger.rows import AnyRow, clock, deletable_of, insert_missing, locked
+from common.ledger.schema import deliveries, mails, new_id
+from common.ledger.writer import Operation
+from common.messages import DeliveryOutcome, Result, one_line
+
+MIN_RETRY_MS: Final = 5 * 60_000
+MAX_RETRY_MS: Final = 67 * 60_000
+RETRY_SPREAD: Final = 0.2
+GIVE_UP_MS: Final = 5 * 86_400_000
+"""How long a delivery is tried before a person must look (RFC 5321, section 4.5.4.1: 4-5 days)."""
+
+MAX_AMBIGUOUS: Final = 3
+"""Attempts without an answer after the final dot: each may have delivered, so a fourth is not made by itself."""
+
+TRUSTED_RECIPIENT_MS: Final = 30 * 86_400_000
+"""A recipient who accepted mail this recently and is unknown now means a broken user table, not a wrong address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What becomes of a delivery."""
+
+    state: DeliveryState
+    reply: str
+    wait: int | None = None  # milliseconds to the next attempt
+    ambiguous: int = 0  # to add
+    redirect: bool = False
+
+
+def retry_wait(age: int, spread: float) -> int:
+    """Return milliseconds to the next attempt: as long as it has been tried, between bounds; spread is -1 to 1."""
+    return int(min(max(age, MIN_RETRY_MS), MAX_RETRY_MS) * (1 + RETRY_SPREAD * spread))
+
+
+def change_of(row: AnyRow, outcome: DeliveryOutcome, *, time: int, trusted: bool, spread: float) -> Change | None:
+    """Decide what an outcome changes, None for nothing; `trusted`: the recipient accepted mail lately."""
+    if outcome.result is Result.DELIVERED:
+        done = row.state == DeliveryState.DELIVERED
+        return None if done else Change(state=DeliveryState.DELIVERED, reply=outcome.reply)
+    if row.state not in {DeliveryState.PENDING, DeliveryState.DEFERRED} or row.attempts + 1 != outcome.attempt:
+        return None
+    if outcome.result is Result.NO_CONTENT:
+        return Change(state=DeliveryState(row.state), reply="its bytes must be fetched again")
+    if outcome.result is Result.REFUSED and not (trusted and _is_unknown_user(outcome)):
+        if _is_unknown_user(outcome) and row.recipient != row.fallback:
+            return Change(state=DeliveryState.REDIRECTED, reply=outcome.reply, redirect=True)
+        return Change(state=DeliveryState.QUARANTINED, reply=outcome.reply)
+    return _tried_again(row, outcome, time=time, spread=spread)
+
+
+def _tried_again(row: AnyRow, outcome: DeliveryOutcome, *, time: int, spread: float) -> Change:
+    ambiguous = int(outcome.result is Result.AMBIGUOUS)
+    if row.ambiguous + ambiguous >= MAX_AMBIGUOUS and ambiguous:
+        reply = one_line(f"may have been delivered: {MAX_AMBIGUOUS} times no answer: {outcome.reply}")
+        return Change(state=DeliveryState.QUARANTINED, reply=reply, ambiguous=1)
+    age = time - row.created_at
+    if age >= GIVE_UP_MS:
+        return Change(state=DeliveryState.QUARANTINED, reply=one_line(f"tried for 5 days: {outcome.reply}"))
+    wait = retry_wait(age, spread)
+    return Change(state=DeliveryState.DEFERRED, reply=outcome.reply, wait=wait, ambiguous=ambiguous)
+
+
+def _is_unknown_user(outcome: DeliveryOutcome) -> bool:
+    return names_no_user(outcome.code, outcome.enhanced, outcome.stage)
+
+
+async def _record_outcomes(connection: AsyncConnection, outcomes: Sequence[DeliveryOutcome]) -> list[Settled]:
+    time = await clock(connection)
+    ids = {outcome.delivery_id for outcome in outcomes}
+    rows = {row.id: row for row in await locked(connection, select(deliveries), deliveries.c.id, ids)}
+    trusted = await _trusted(connection, outcomes, rows, time)
+    changes: dict[str, Change] = {}
+    applied: set[int] = set()
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.result is not Result.DELIVERED):
+        row = rows.get(outcome.delivery_id)
+        if row is None or row.id in changes:
+            continue
+        spread = random.uniform(-1, 1)  # noqa: S311 (spreads load, guards nothing)
+        change = change_of(row, outcome, time=time, trusted=row.id in trusted, spread=spread)
+        if change is not None:
+            changes[row.id] = change
+            applied.add(id(outcome))
+            await _apply(connection, row, outcome, change, time)
+    copy_ids = {rows[delivery_id].copy_id for delivery_id in changes}
+    deletable = await deletable_of(connection, mails.c.copy_id, copy_ids)
+    return [_settled(outcome, rows, changes, deletable, applied=id(outcome) in applied) for outcome in outcomes]
+
+
+async def _apply(connection: AsyncConnection, row: AnyRow, outcome: DeliveryOutcome, change: Change, time: int) -> None:
+    if outcome.result is Result.NO_CONTENT:
+        await send_back(connection, [row], counted=True)
+        return
+    done = change.state in {DeliveryState.DELIVERED, DeliveryState.REDIRECTED}
+    values: dict[str, Any] = {
+        "state": change.state.value,
+        "attempts": max(row.attempts, outcome.attempt),
+        "ambiguous": row.ambiguous + change.ambiguous,
+        "claimed_until": None,
+        "next_attempt_at": None if change.wait is None else time + change.wait,
+        "last_reply": one_line(change.reply),
+        "done_at": time if done else None,
+    }
+    await connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(**values))
+    if change.redirect:
+        await _redirect(connection, row, outcome, time)
+
+
+async def _redirect(connection: AsyncConnection, row: AnyRow, outcome: DeliveryOutcome, time: int) -> None:
+    """Give the mail to the fallback user, due at once; whoever has it already through this copy has it."""
+    kept = {
+        name: getattr(row, name) for name in ("copy_id", "mail_id", "profile_id", "target", "sender", "source_host")
+    }
+    delivery = {
+        **kept,
+        "id": new_id(),
+        "recipient": row.fallback,
+        "fallback": row.fallback,
+        "reason": one_line(f"{row.recipient} is no user: {outcome.reply}"),
+        "state": DeliveryState.PENDING.value,
+        "attempts": 0,
+        "ambiguous": 0,
+        "claims": 0,
+        "next_attempt_at": time,
+        "created_at": time,
+    }
+    await insert_missing(connection, deliveries, ("copy_id", "recipient"), [delivery])
+
+
+async def _trusted(
+    connection: AsyncConnection, outcomes: Sequence[DeliveryOutcome], rows: dict[str, AnyRow], time: int
+) -> set[str]:
+    """Return the deliveries whose recipient accepted mail lately: asked only for "no such user"."""
+    found: set[str] = set()
+    for outcome in outcomes:
+        row = rows.get(outcome.delivery_id)
+        if row is None or outcome.result is not Result.REFUSED or not _is_unknown_user(outcome):
+            continue
+        query = select(deliveries.c.id).where(
+            deliveries.c.recipient == row.recipient,
+            deliveries.c.target == row.target,
+            deliveries.c.state == DeliveryState.DELIVERED,
+            deliveries.c.done_at > time - TRUSTED_RECIPIENT_MS,
+        )
+        if (await connection.execute(query.limit(1))).first() is not None:
+            found.add(row.id)
+    return found
+
+
+def _settled(
+    outcome: DeliveryOutcome,
+    rows: dict[str, AnyRow],
+    changes: dict[str, Change],
+    deletable: Sequence[AnyRow],
+    *,
+    applied: bool,
+) -> Settled:
+    row = rows.get(outcome.delivery_id)
+    if row is None:
+        return Settled(outcome=outcome, applied=False, state=None, deletable=())
+    change = changes.get(row.id)
+    ready = tuple(mail.id for mail in deletable if mail.copy_id == row.copy_id)
+    wait = change.wait // 1000 if applied and change is not None and change.wait is not None else None
+    state = change.state if change is not None else DeliveryState(row.state)
+    return Settled(outcome=outcome, applied=applied, state=state, deletable=ready, next_attempt_in=wait)
+
+
+RECORD_OUTCOME: Final[Operation[DeliveryOutcome, Settled]] = Operation(
+    name="record_outcome", rank=50, key=lambda outcome: outcome.delivery_id, apply=_record_outcomes
+)

@@ -1,0 +1,157 @@
+"""What the sweeper takes in hand: due deliveries, mails without progress, old rows. Taken in batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import delete, exists, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from common.ledger.records import DeliveryState, MailState, PlannedDelivery
+from common.ledger.returning import send_back, send_back_mails
+from common.ledger.routing import PATIENCE_MS, planned_delivery
+from common.ledger.rows import chunks, clock
+from common.ledger.schema import copies, deliveries, mails, profiles
+from common.ledger.writer import Operation
+
+BATCH: Final = 500
+KEEP_MS: Final = 30 * 86_400_000
+"""How long a row outlives its mail on the server: a UIDL that returns within it is recognised."""
+
+_OPEN: Final = (DeliveryState.PENDING, DeliveryState.DEFERRED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueDelivery:
+    """A delivery that wants an attempt, or whose job made no progress."""
+
+    planned: PlannedDelivery
+    retry: bool  # its time has come; otherwise a job should be in the queue
+    age: int  # milliseconds since it was created
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaleMail:
+    """A fetched mail that no router dealt with for long."""
+
+    mail_id: str
+    profile_id: str
+    mailbox: str
+    fetches: int
+    digest: bytes
+    body_digest: bytes
+    revision: int
+    settings: str
+    fetched_at: int
+    age: int  # milliseconds since it was fetched
+
+
+async def _take_due(connection: AsyncConnection, _rows: Sequence[None]) -> list[tuple[DueDelivery, ...]]:
+    time = await clock(connection)
+    free = or_(deliveries.c.claimed_until.is_(None), deliveries.c.claimed_until <= time)
+    due = or_(deliveries.c.next_attempt_at <= time, deliveries.c.claimed_until <= time)
+    query = (
+        select(deliveries, mails.c.digest, mails.c.octets)
+        .join(mails, mails.c.id == deliveries.c.mail_id)
+        .where(deliveries.c.state.in_(_OPEN), due, free)
+        .where(mails.c.state == MailState.ROUTED)
+        .order_by(deliveries.c.next_attempt_at)
+        .limit(BATCH)
+        .with_for_update(skip_locked=True, of=deliveries)
+    )
+    rows = (await connection.execute(query)).all()
+    for part in chunks(row.id for row in rows):
+        later = update(deliveries).where(deliveries.c.id.in_(part)).values(next_attempt_at=time + PATIENCE_MS)
+        await connection.execute(later)
+    taken = tuple(
+        DueDelivery(
+            planned=planned_delivery(row),
+            # A claim that ran out, a retry that is due and a redirect all mean that no job is in any queue.
+            retry=row.state == DeliveryState.DEFERRED
+            or row.claimed_until is not None
+            or row.next_attempt_at == row.created_at,
+            age=time - row.created_at,
+        )
+        for row in rows
+    )
+    return [taken for _ in _rows]
+
+
+async def _take_stale(connection: AsyncConnection, _rows: Sequence[None]) -> list[tuple[StaleMail, ...]]:
+    time = await clock(connection)
+    query = (
+        select(mails, profiles.c.revision, profiles.c.settings)
+        .join(profiles, profiles.c.id == mails.c.profile_id)
+        .where(mails.c.state == MailState.FETCHED, mails.c.progress_at <= time - PATIENCE_MS)
+        .order_by(mails.c.progress_at)
+        .limit(BATCH)
+        .with_for_update(skip_locked=True, of=mails)
+    )
+    rows = (await connection.execute(query)).all()
+    for part in chunks(row.id for row in rows):
+        await connection.execute(update(mails).where(mails.c.id.in_(part)).values(progress_at=time))
+    names = ("profile_id", "mailbox", "fetches", "digest", "body_digest", "revision", "settings", "fetched_at")
+    stale = tuple(
+        StaleMail(mail_id=row.id, age=time - row.fetched_at, **{name: getattr(row, name) for name in names})
+        for row in rows
+    )
+    return [stale for _ in _rows]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Return:
+    """What must be fetched again: mails not yet routed, and the mails of deliveries whose bytes are gone."""
+
+    mail_ids: tuple[str, ...] = ()
+    delivery_ids: tuple[str, ...] = ()
+    counted: bool  # False where no message of the earlier fetch can still be about: the broker began empty
+
+
+async def _return(connection: AsyncConnection, returns: Sequence[Return]) -> list[None]:
+    for wanted in returns:
+        await send_back_mails(connection, sorted(wanted.mail_ids), counted=wanted.counted)
+        for part in chunks(wanted.delivery_ids):
+            rows = (await connection.execute(select(deliveries).where(deliveries.c.id.in_(part)))).all()
+            await send_back(connection, rows, counted=wanted.counted)
+    return [None for _ in returns]
+
+
+async def _begin_again(connection: AsyncConnection, _rows: Sequence[None]) -> list[None]:
+    """The broker began empty and no other process works: nothing is in any queue, nobody holds a claim."""
+    time = await clock(connection)
+    await connection.execute(update(mails).where(mails.c.state == MailState.FETCHED).values(progress_at=0))
+    pending = update(deliveries).where(deliveries.c.state == DeliveryState.PENDING)
+    await connection.execute(pending.values(next_attempt_at=time))
+    held = update(deliveries).where(deliveries.c.state.in_(_OPEN), deliveries.c.claimed_until > time)
+    await connection.execute(held.values(claimed_until=time, next_attempt_at=time))
+    return [None for _ in _rows]
+
+
+async def _prune(connection: AsyncConnection, _rows: Sequence[None]) -> list[int]:
+    """Forget mails that the server has not listed for KEEP_MS, with their copies, unless something is undone."""
+    time = await clock(connection)
+    settled = (MailState.DELETED, MailState.KEPT, MailState.LISTED, MailState.SKIPPED)
+    query = select(mails.c.id, mails.c.copy_id).where(
+        mails.c.state.in_(settled), mails.c.unseen_since <= time - KEEP_MS
+    )
+    rows = (await connection.execute(query.limit(BATCH))).all()
+    for part in chunks(row.id for row in rows):
+        await connection.execute(delete(mails).where(mails.c.id.in_(part)))
+    orphaned = ~exists().where(mails.c.copy_id == copies.c.id)
+    for part in chunks(row.copy_id for row in rows if row.copy_id is not None):
+        empty = select(copies.c.id).where(copies.c.id.in_(part), orphaned)
+        gone = [row.id for row in (await connection.execute(empty)).all()]
+        await connection.execute(delete(deliveries).where(deliveries.c.copy_id.in_(gone)))
+        await connection.execute(delete(copies).where(copies.c.id.in_(gone)))
+    return [len(rows) for _ in _rows]
+
+
+def _alone(name: str, rank: int, apply: Any) -> Operation[None, Any]:  # noqa: ANN401 (one of the above)
+    return Operation(name=name, rank=rank, key=lambda _: "", apply=apply)
+
+
+TAKE_DUE: Final[Operation[None, tuple[DueDelivery, ...]]] = _alone("take_due", 70, _take_due)
+TAKE_STALE: Final[Operation[None, tuple[StaleMail, ...]]] = _alone("take_stale", 71, _take_stale)
+RETURN: Final[Operation[Return, None]] = Operation(name="return", rank=72, key=repr, apply=_return)
+BEGIN_AGAIN: Final[Operation[None, None]] = _alone("begin_again", 5, _begin_again)
+PRUNE: Final[Operation[None, int]] = _alone("prune", 80, _prune)

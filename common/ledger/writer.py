@@ -1,0 +1,152 @@
+"""Group commit: one task a process carries out the ledger's writes of all sessions and messages.
+
+Each caller awaits its own answer, while up to MAX_BATCH operations share one transaction, and so one fsync. A batch
+that fails is split until the one row that fails alone is found: only its caller is told. What can heal (a lock, a full
+disk, a lost connection) is tried again until it does, so a caller never sees it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from structlog.typing import FilteringBoundLogger
+
+from common.ledger.engine import writing
+from common.messages import one_line
+
+MAX_BATCH: Final = 200
+LINGER_SECONDS: Final = 0.005
+"""How long a lone operation waits for company."""
+
+MAX_BACKOFF_SECONDS: Final = 5.0
+
+Row = TypeVar("Row")
+Answer = TypeVar("Answer")
+
+_PASSING_STATES: Final = ("08", "40", "53", "55", "57")
+"""SQLSTATE classes that heal: connection, rollback (deadlock, serialisation), resources, locks, shutdown."""
+
+
+class RowRejectedError(Exception):
+    """Just this row can't be recorded, whatever else is in its batch: it is a matter for quarantine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Operation(Generic[Row, Answer]):
+    """A bulk write: takes rows sorted by key, returns one answer a row, in the same order."""
+
+    name: str
+    rank: int  # operations of one transaction run by rank, so that all processes lock tables in one order
+    key: Callable[[Row], str]
+    apply: Callable[[AsyncConnection, Sequence[Row]], Awaitable[Sequence[Answer]]]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Entry:
+    operation: Operation[Any, Any]
+    row: Any
+    answer: asyncio.Future[Any]
+
+
+class Writer:
+    """Takes single operations, commits them in groups. `commits` counts transactions, for cost ceilings."""
+
+    def __init__(self, engine: AsyncEngine, log: FilteringBoundLogger) -> None:
+        self.commits = 0
+        self._engine = engine
+        self._log = log
+        self._waiting: list[_Entry] = []
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task = asyncio.create_task(self._run(), name="ledger-writer")
+
+    async def submit(self, operation: Operation[Row, Answer], row: Row) -> Answer:
+        """Return the operation's answer once it is committed; raises RowRejectedError."""
+        if self._closing:
+            raise RuntimeError("the ledger is closed")
+        entry = _Entry(operation=operation, row=row, answer=asyncio.get_running_loop().create_future())
+        self._waiting.append(entry)
+        self._wake.set()
+        answer: Answer = await entry.answer
+        return answer
+
+    async def close(self) -> None:
+        """Commit what waits, then stop."""
+        self._closing = True
+        self._wake.set()
+        await self._task
+
+    async def _run(self) -> None:
+        while not (self._closing and not self._waiting):
+            await self._wake.wait()
+            if len(self._waiting) < MAX_BATCH and not self._closing:
+                await asyncio.sleep(LINGER_SECONDS)
+            batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+            if not self._waiting and not self._closing:
+                self._wake.clear()
+            if batch:
+                await self._commit(batch)
+
+    async def _commit(self, batch: list[_Entry]) -> None:
+        failures = 0
+        while True:
+            try:
+                answers = await self._transact(batch)
+            except Exception as error:  # noqa: BLE001 (every failure ends in a retry, a split or the one caller's hands)
+                if heals(error):
+                    failures += 1
+                    await self._back_off(failures, error)
+                    continue
+                await self._isolate(batch, error)
+                return
+            for entry, answer in answers:
+                if not entry.answer.done():
+                    entry.answer.set_result(answer)
+            return
+
+    async def _isolate(self, batch: list[_Entry], error: Exception) -> None:
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            await self._commit(batch[:middle])
+            await self._commit(batch[middle:])
+        elif not batch[0].answer.done():
+            said = one_line(str(getattr(error, "orig", None) or error), 200)
+            self._log.error("ledger_row_rejected", operation=batch[0].operation.name, error=said)
+            rejected = RowRejectedError(f"{batch[0].operation.name}: {said}")
+            rejected.__cause__ = error
+            batch[0].answer.set_exception(rejected)
+
+    async def _transact(self, batch: list[_Entry]) -> list[tuple[_Entry, Any]]:
+        groups: dict[Operation[Any, Any], list[_Entry]] = {}
+        for entry in batch:
+            groups.setdefault(entry.operation, []).append(entry)
+        answers: list[tuple[_Entry, Any]] = []
+        async with writing(self._engine) as connection:
+            for operation in sorted(groups, key=lambda operation: operation.rank):
+                key = operation.key
+                entries = sorted(groups[operation], key=lambda entry: key(entry.row))
+                given = await operation.apply(connection, [entry.row for entry in entries])
+                answers += zip(entries, given, strict=True)
+        self.commits += 1
+        return answers
+
+    async def _back_off(self, failures: int, error: Exception) -> None:
+        if failures == 1:
+            self._log.warning("ledger_unavailable", error=one_line(str(getattr(error, "orig", None) or error), 200))
+        await asyncio.sleep(min(MAX_BACKOFF_SECONDS, 0.05 * 2**failures))
+
+
+def heals(error: BaseException) -> bool:
+    """Whether the same transaction may succeed later: the database's trouble, not the row's."""
+    if isinstance(error, OSError | TimeoutError | PoolTimeoutError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return str(state)[:2] in _PASSING_STATES
+    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
