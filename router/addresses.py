@@ -1,0 +1,193 @@
+"""The addresses of one header field (RFC 5322, section 3.4, with its obsolete forms, and RFC 6532), read tolerantly.
+
+Pure: bytes in, values out; never raises, in time linear in the field's length. Only the address counts: what stands in
+a display name, a comment, a quoted string or an encoded word is never one, however much it looks like it. What can't be
+read is no address.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from common.profile import a_label
+
+MAX_DOMAIN_OCTETS: Final = 1020
+"""What is read as a domain: four octets of UTF-8 for each of the 255 that one may have. Bounds the work of IDNA."""
+
+
+class Address(NamedTuple):
+    """An address as a field holds it."""
+
+    local: str  # as written; in quotes only where it can't be without
+    domain: str  # lower-case A-labels, or a domain literal in its brackets
+
+
+class _Token(NamedTuple):
+    kind: bytes  # one of the four below, or the octet itself: "@", ",", "<" and what else there may be
+    text: bytes
+    folded: bool  # a line end stands in the gap before it
+
+
+_WORD: Final = b"word"  # atoms and dots; the dots are looked at later
+_QUOTED: Final = b"quoted"  # the inside of a quoted string
+_LITERAL: Final = b"literal"
+_ENCODED: Final = b"encoded"  # RFC 2047: may hold anything, names nobody
+_LOCAL: Final = (_WORD, _QUOTED)
+_SEPARATORS: Final = (b",", b";")
+_READABLE: Final = frozenset((_ENCODED, _WORD, _LITERAL, _QUOTED, b"@"))
+
+_ATOM: Final = rb"\w!#$%&'*+\-/=?^`{|}~\x80-\xff"
+_GAP: Final = rb"([ \t\r\n]*+)"
+_NAMES: Final = rb"(=\?[\w.+*:'\-]*+\?[bBqQ]\?[^?\r\n]*+\?=)|([" + _ATOM + rb".]++)|(\[[^\[\]\\]*+\])"
+_KINDS: Final = (b"", b"", _ENCODED, _WORD, _LITERAL, _QUOTED)  # by the groups of a token
+_TOKEN: Final = re.compile(_GAP + b"(?:" + _NAMES + rb'|"((?:[^"\\]++|\\.)*+)"|.)', re.DOTALL)
+_TOKEN_UNQUOTED: Final = re.compile(_GAP + b"(?:" + _NAMES + rb"|.)", re.DOTALL)
+_PAIR_OR_FOLD: Final = re.compile(rb"\\(.)|\r?\n", re.DOTALL)
+_COMMENT_PART: Final = re.compile(rb"\\.|[()]", re.DOTALL)
+_DOT_ATOM: Final = re.compile(rb"[" + _ATOM + rb"]++(?:\.[" + _ATOM + rb"]++)*+")
+_DOMAIN_LITERAL: Final = re.compile(rb"\[[!-~]+\]")
+
+
+def addresses_of(value: bytes) -> list[Address]:
+    """Return the addresses that a field's value names, in order, duplicates included."""
+    found: list[Address] = []
+    for piece, in_angle in _pieces(value):
+        found += _read(piece, in_angle=in_angle)
+    return found
+
+
+def _tokens(value: bytes) -> Iterator[_Token]:
+    """Yield the tokens; white space and comments are gaps.
+
+    A quote or parenthesis that nothing closes stands for itself, and so do all after it: a field full of them would
+    otherwise be searched to its end once for each.
+    """
+    position, folded, comments, pattern = 0, False, True, _TOKEN
+    while match := pattern.match(value, position):
+        kind = _KINDS[match.lastindex or 0]
+        position = match.end()
+        folded = folded or b"\n" in match[1]
+        if match.lastindex == 1:  # a single octet
+            kind = value[position - 1 : position]
+            if kind == b"(" and comments:
+                end = _end_of_comment(value, position - 1)
+                comments, position = end is not None, end or position
+                if comments:
+                    continue
+            elif kind == b'"':
+                pattern = _TOKEN_UNQUOTED
+        yield _Token(kind, match[match.lastindex or 0], folded)
+        folded = False
+
+
+def _end_of_comment(value: bytes, start: int) -> int | None:
+    """Return where the comment ends; they nest (RFC 5322, section 3.2.2), and a counter nests without end."""
+    depth = 0
+    for part in _COMMENT_PART.finditer(value, start):
+        depth += {b"(": 1, b")": -1}.get(part[0], 0)
+        if depth == 0:
+            return part.end()
+    return None
+
+
+def _pieces(value: bytes) -> Iterator[tuple[list[_Token], bool]]:
+    """Yield what may be an address, and whether it stood in angle brackets, where no display name can be.
+
+    A missing ">" ends where the next address begins. What stands beside an address in brackets is its display name.
+    """
+    piece: list[_Token] = []
+    in_angle = named = False  # named: brackets were seen since the last separator
+    for token in _tokens(value):
+        kind = token.kind
+        if kind == b"<":
+            if in_angle:
+                yield piece, True
+            piece, in_angle, named = [], True, True
+        elif kind == b">" and in_angle:
+            yield piece, True
+            piece, in_angle = [], False
+        elif kind == b":" and (not in_angle or _is_prefix(piece)):
+            piece, named = [], in_angle  # a group's name, or a route
+        elif kind in _SEPARATORS and not (kind == b"," and in_angle and _is_route(piece)):
+            if in_angle or not named:
+                yield piece, in_angle
+            piece, in_angle, named = [], False, False
+        else:
+            piece.append(token)
+    if in_angle or not named:
+        yield piece, in_angle
+
+
+def _is_route(piece: list[_Token]) -> bool:
+    """Whether this begins as <@one.example,@two.example:user@domain> does (RFC 5322, section 4.4)."""
+    return bool(piece) and piece[0].kind == b"@"
+
+
+def _is_prefix(piece: list[_Token]) -> bool:
+    return _is_route(piece) or (len(piece) == 1 and piece[0].text.lower() == b"mailto")
+
+
+def _read(piece: list[_Token], *, in_angle: bool) -> list[Address]:
+    """Return the address in brackets, or those of a bare piece, where words before "local@domain" count for nothing."""
+    runs = _runs(piece, in_angle=in_angle)
+    kinds = [run[0].kind for run in runs]
+    if not _READABLE.issuperset(kinds) or (in_angle and len(runs) != len("l@d")):
+        return []
+    found: list[Address] = []
+    for at, kind in enumerate(kinds):
+        if kind != b"@":
+            continue
+        if at == 0 or at + 1 == len(runs) or b"@" in kinds[at + 2 : at + 3]:
+            return []  # "a@b@c" may mean anything: to believe its last part would be to relay
+        local, domain = _local_part(runs[at - 1]), _domain(runs[at + 1])
+        if local is None or domain is None:
+            return []
+        found.append(Address(local, domain))
+    return found
+
+
+def _runs(piece: list[_Token], *, in_angle: bool) -> list[list[_Token]]:
+    """Group the tokens that are one local part or domain: white space may stand around dots (RFC 5322, section 4.4)."""
+    runs: list[list[_Token]] = []
+    for token in piece:
+        if runs and token.kind in _LOCAL and _joins(runs[-1][-1], token, in_angle=in_angle):
+            runs[-1].append(token)
+        else:
+            runs.append([token])
+    return runs
+
+
+def _joins(left: _Token, right: _Token, *, in_angle: bool) -> bool:
+    """Whether a word or quoted string belongs to what stands before it."""
+    if left.kind not in _LOCAL:
+        return False
+    if left.kind == _WORD and left.text.endswith(b"."):
+        return True
+    if right.kind == _WORD and right.text.startswith(b"."):
+        return True
+    return in_angle and right.folded and left.kind == right.kind  # a program that folds anywhere cut a word in two
+
+
+def _local_part(run: list[_Token]) -> str | None:
+    """Return a local part without its quotes where it can do without: "ann"@x and ann@x are one."""
+    if run[0].kind not in _LOCAL:
+        return None
+    content = b"".join([_PAIR_OR_FOLD.sub(rb"\1", text) if kind == _QUOTED else text for kind, text, _ in run])
+    if _QUOTED in [token.kind for token in run] and _DOT_ATOM.fullmatch(content) is None:
+        content = b'"' + content.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _domain(run: list[_Token]) -> str | None:
+    text = b"".join([token.text for token in run])
+    if run[0].kind == _LITERAL:
+        return text.decode().lower() if _DOMAIN_LITERAL.fullmatch(text) else None
+    if len(text) > MAX_DOMAIN_OCTETS or any(token.kind != _WORD for token in run):
+        return None
+    try:
+        return a_label(text.decode())
+    except ValueError:
+        return None
