@@ -13,9 +13,16 @@ import idna
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from common.messages import MAX_DOMAIN, MAX_NAMES, RoutingPolicy
+from common.secrets import KINDS, REFERENCE
 
 POP3_PORT: Final = 110
 POP3S_PORT: Final = 995
+
+SHORTEST_INTERVAL: Final = 10
+"""Seconds: below that, servers answer with [LOGIN-DELAY] or worse."""
+
+LONGEST_INTERVAL: Final = 7 * 86400
+"""Seconds: mail that waits longer than a week is better not collected than forgotten."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _SERVER: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(?:\s+|:)(?P<port>\d{1,5})(?P<tls>s?)")
@@ -96,6 +103,19 @@ def _server(host: str, port: int, *, implicit_tls: bool) -> Server:
     return Server(host, port, implicit_tls)
 
 
+def _interval(value: object) -> int:
+    seconds = parse_duration(value)
+    if not SHORTEST_INTERVAL <= seconds <= LONGEST_INTERVAL:
+        raise ValueError(f"{value} is not between {SHORTEST_INTERVAL}s and {LONGEST_INTERVAL // _UNITS['d']}d")
+    return seconds
+
+
+def _reference(value: object) -> object:
+    if not isinstance(value, str) or re.fullmatch(REFERENCE, value) is None:
+        raise ValueError(f"is a reference, never the secret itself: {KINDS}")  # what was typed isn't shown back
+    return value
+
+
 def _domains(value: object) -> object:
     if isinstance(value, str):
         value = [value]
@@ -138,7 +158,8 @@ class Custody(StrEnum):
 
 Name = Annotated[str, BeforeValidator(_name)]
 ServerField = Annotated[Server, BeforeValidator(parse_server), PlainSerializer(str, return_type=str)]
-Duration = Annotated[int, BeforeValidator(parse_duration)]
+Interval = Annotated[int, BeforeValidator(_interval)]
+Reference = Annotated[str, BeforeValidator(_reference)]
 Domains = Annotated[tuple[str, ...], BeforeValidator(_domains)]
 LocalUser = Annotated[str, BeforeValidator(_local_user)]
 
@@ -151,15 +172,14 @@ class Profile(BaseModel):
     name: Name = Field(description="What this profile is called in commands, tables and the log.")
     server: ServerField = Field(description='Where the mailbox is: "HOST PORT", or "HOST PORTs" with TLS at once.')
     user: str = Field(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+$", description="The account's name.")
-    password: str = Field(
-        pattern=r"^(env|file|command):.+$",
-        description="Where the password is found: env:NAME, file:PATH or command:COMMAND.",
+    password: Reference = Field(
+        description="Where the password is found: env:NAME, file:PATH, command:COMMAND or credential:NAME.",
     )
     local_user: LocalUser = Field(description="Who gets mail that names no local user; without distribute, all of it.")
     local_domain: Domains = Field(default=(), max_length=MAX_NAMES, description="The domains whose users are local.")
     distribute: bool = Field(default=False, strict=True, description="Distribute to local users by To and Cc.")
     same_users: bool = Field(default=False, strict=True, description="All local domains have the users of the first.")
-    interval: Duration = Field(default=600, ge=10, le=604_800, description="Time from one poll to the next.")
+    interval: Interval = Field(default=600, description="Time from one poll to the next.")
     target: Name = Field(default="local", description="The target that takes this mail: a [target.NAME] section.")
     enabled: bool = Field(default=True, strict=True, description="Whether the mailbox is polled.")
     tls: Tls = Field(default=Tls.AUTO, description="auto, implicit, starttls or none.")

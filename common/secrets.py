@@ -24,7 +24,7 @@ MAX_SECRET: Final = 16 * 1024
 COMMAND_SECONDS: Final = 30
 """How long a command may take to print a secret: a password store over the network answers within that."""
 
-REFERENCE: Final = r"^(env|file|command|credential):.+$"
+REFERENCE: Final = r"(env|file|command|credential):[^\x00-\x1f]+"
 """What a reference to a secret looks like."""
 
 KINDS: Final = "env:NAME, file:PATH, command:COMMAND or credential:NAME"

@@ -1,0 +1,273 @@
+"""The configuration file: what pps.toml may hold, and how it is read and checked. The one home of its keys.
+
+The keys of `[[profile]]` live in `common/profile.py`. Nothing is opened, resolved or connected to here.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from common.config_errors import model_complaint, nearest, toml_complaint
+from common.failures import UsageError
+from common.messages import one_line
+from common.profile import Name, Profile, Reference, Tls
+
+MAX_FILE: Final = 16 * 1024 * 1024
+"""Octets of a configuration: 100,000 profiles fit; what is larger is the wrong file."""
+
+M = TypeVar("M", bound=BaseModel)
+
+_SECTIONS: Final = ("[service]", "[target.NAME]", "[[profile]]")
+_SHARED_LEDGER: Final = "postgresql://USER@HOST/DATABASE"
+_SHARED_BROKER: Final = "amqp://USER:PASSWORD@HOST:5672/VHOST"
+_EXACT: Final = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Service(BaseModel):
+    """The `[service]` section: what all roles share."""
+
+    model_config = _EXACT
+
+    ledger: str = Field(
+        default="sqlite:///pps.db",
+        repr=False,  # may hold a password, as may the broker's
+        description="The database: sqlite:///FILE for one process, postgresql://USER@HOST/DATABASE for many.",
+    )
+    broker: str = Field(
+        default="memory:",
+        repr=False,
+        description='The queues: "memory:" for one process, amqp://USER:PASSWORD@HOST:5672/VHOST for many.',
+    )
+    blobs: str = Field(default="file:./blobs", description="Where large mails rest on their way: file:FOLDER.")
+    log: str = Field(default="pop3.log", min_length=1, description='The file of JSON lines, rotated; "-" is stderr.')
+    key: Reference = Field(default="file:pps.key", description="The key that typed passwords are sealed with.")
+
+    @field_validator("ledger")
+    @classmethod
+    def _ledger_is_known(cls, url: str) -> str:
+        scheme, _, rest = url.partition(":")
+        if scheme == "sqlite" and not rest.startswith("///"):
+            raise ValueError("has three slashes before a relative file, four before an absolute one: sqlite:///pps.db")
+        if scheme not in {"sqlite", "postgresql"} or not rest.startswith("//") or not rest.strip("/"):
+            raise ValueError(f"{_scheme(url)} is not sqlite:///FILE or {_SHARED_LEDGER}")
+        return url
+
+    @field_validator("broker")
+    @classmethod
+    def _broker_is_known(cls, url: str) -> str:
+        scheme, _, rest = url.partition("://")
+        if url != "memory:" and (scheme not in {"amqp", "amqps"} or not rest):
+            raise ValueError(f'{_scheme(url)} is not "memory:" or {_SHARED_BROKER}')
+        return url
+
+    @field_validator("blobs")
+    @classmethod
+    def _blobs_are_known(cls, url: str) -> str:
+        scheme, _, rest = url.partition(":")
+        if scheme != "file" or not rest:
+            raise ValueError(f"{_scheme(url)} is not file:FOLDER")
+        return url
+
+    def anchored(self, base: Path) -> Self:
+        """Return the section with its relative paths made absolute: they start at the file's folder."""
+        changes = {
+            "ledger": _after("sqlite:///", self.ledger, base),
+            "blobs": _after("file:", self.blobs, base),
+            "log": self.log if self.log == "-" else str(base / self.log),
+            "key": _after("file:", self.key, base),
+        }
+        return self.model_copy(update=changes)
+
+
+class TargetSettings(BaseModel):
+    """A `[target.NAME]` section: one place that takes deliveries."""
+
+    model_config = _EXACT
+
+    url: str = Field(
+        description="lmtp://HOST[:PORT], lmtp+unix:PATH, smtp://HOST[:PORT], smtps://HOST or maildir:PATH."
+    )
+    tls: Tls = Field(default=Tls.AUTO, description="auto, implicit, starttls or none.")
+    ca: str | None = Field(default=None, min_length=1, description="A file of certificates to trust for this target.")
+    received: bool = Field(default=True, strict=True, description="Whether mail gets a Received field; else one line.")
+    sender: str | None = Field(default=None, description="The envelope sender of all mail; else its Return-Path.")
+    connections: int = Field(default=16, strict=True, ge=1, le=256, description="Most connections at a time.")
+    user: str | None = Field(default=None, min_length=1, description="The account, where the target asks for one.")
+    password: Reference | None = Field(default=None, description="Where the account's password is found.")
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if (self.user is None) != (self.password is None):
+            here, missing = ("password", "user") if self.user is None else ("user", "password")
+            raise ValueError(f"{here} is there without {missing}: an account needs both")
+        return self
+
+    def anchored(self, base: Path) -> Self:
+        """Return the section with its relative paths made absolute."""
+        changes = {
+            "url": _after("lmtp+unix:", _after("maildir:", self.url, base), base),
+            "ca": None if self.ca is None else str(base / self.ca),
+            "password": None if self.password is None else _after("file:", self.password, base),
+        }
+        return self.model_copy(update=changes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A checked configuration. Every path in it is absolute, except programs of `command:`, which start at `base`."""
+
+    service: Service
+    targets: Mapping[str, TargetSettings]
+    profiles: tuple[Profile, ...]
+    path: Path  # as the user named it, for complaints
+
+    @property
+    def base(self) -> Path:
+        """Return the folder that relative paths start at."""
+        return self.path.absolute().parent
+
+    def profile(self, name: str) -> Profile:
+        """Return the profile of this name; raises UsageError that names the nearest."""
+        for profile in self.profiles:
+            if profile.name == name:
+                return profile
+        raise UsageError(
+            f'{self.path}: no profile "{one_line(name, 64)}": {nearest(name, [one.name for one in self.profiles])}'
+        )
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a configuration file; raises UsageError, one line with file, section, key and mend."""
+    try:
+        return _checked(_read(path), path)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error.__cause__
+
+
+def require_shared(config: Config, role: str) -> None:
+    """Raise UsageError where `role` can't be a process of its own: its ledger or broker belongs to one process."""
+    if config.service.ledger.startswith("sqlite:"):
+        key, mend = "ledger", f'ledger = "{_SHARED_LEDGER}" and broker = "{_SHARED_BROKER}"'
+    elif config.service.broker == "memory:":
+        key, mend = "broker", f'broker = "{_SHARED_BROKER}" (RabbitMQ)'
+    else:
+        return
+    kind = "sqlite" if key == "ledger" else "memory:"
+    raise UsageError(
+        f"{config.path}: [service] {key}: {kind} is for `pps run`, every role in one process: `pps {role}` needs {mend}"
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except FileNotFoundError:
+        raise UsageError("there is no such file: `pps init` writes one, --config names another") from None
+    except OSError as error:
+        raise UsageError(f"can't read it: {error.strerror}") from error
+    if len(data) > MAX_FILE:
+        raise UsageError(f"is larger than {MAX_FILE} octets: that is no configuration")
+    try:
+        return tomllib.loads(data.decode())
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"line {line}: isn't UTF-8 text: save the file as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(toml_complaint(error)) from None
+    except RecursionError:
+        raise UsageError("is nested too deeply: no key of it is") from None
+
+
+def _checked(document: dict[str, Any], path: Path) -> Config:
+    for section in document:
+        if section not in {"service", "target", "profile"}:
+            written = f"[{one_line(section, 64)}]"
+            raise UsageError(f"unknown section {written}: {nearest(written, _SECTIONS)}")
+    base = path.absolute().parent
+    service = document.get("service", {})
+    if not isinstance(service, dict):
+        raise UsageError("[service] is one section, with single brackets")
+    checked = _model(Service, service, "[service]").anchored(base)
+    targets = _targets(document.get("target", {}), base)
+    profiles = _profiles(document.get("profile", []), base)
+    check_profiles(profiles, targets)
+    return Config(service=checked, targets=targets, profiles=profiles, path=path)
+
+
+def _targets(tables: object, base: Path) -> dict[str, TargetSettings]:
+    if not isinstance(tables, dict):
+        raise UsageError("[target] needs a name for each target: write [target.local]")
+    targets = {}
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise UsageError("[target] needs a name for each target: write [target.local]")
+        _model(_Named, {"name": name}, f"[target.{one_line(name, 64)}]")
+        targets[name] = _model(TargetSettings, table, f"[target.{name}]").anchored(base)
+    return targets
+
+
+def _profiles(tables: object, base: Path) -> tuple[Profile, ...]:
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise UsageError("[profile] may be there several times: write [[profile]], with double brackets")
+    profiles = []
+    for number, table in enumerate(tables, start=1):
+        name = table.get("name")
+        place = f'[[profile]] "{one_line(name, 64)}"' if isinstance(name, str) else f"[[profile]] number {number}"
+        profiles.append(anchored_profile(_model(Profile, table, place), base))
+    return tuple(profiles)
+
+
+def anchored_profile(profile: Profile, base: Path) -> Profile:
+    """Return the profile with its relative paths made absolute: it goes into the ledger, for workers elsewhere."""
+    changes = {
+        "ca": None if profile.ca is None else str(base / profile.ca),
+        "password": _after("file:", profile.password, base),
+    }
+    return profile.model_copy(update=changes)
+
+
+def check_profiles(profiles: Sequence[Profile], targets: Iterable[str]) -> None:
+    """Raise UsageError for profiles that contradict each other, or name a target that isn't there."""
+    names: set[str] = set()
+    mailboxes: dict[str, str] = {}
+    known = list(targets)
+    for profile in profiles:
+        place = f'[[profile]] "{profile.name}"'
+        if profile.name in names:
+            raise UsageError(f"{place} name: there are two profiles of this name: rename one")
+        names.add(profile.name)
+        if profile.target not in known:
+            raise UsageError(f"{place} target: there is no [target.{profile.target}]: {nearest(profile.target, known)}")
+        if profile.enabled and (other := mailboxes.setdefault(profile.mailbox, profile.name)) != profile.name:
+            raise UsageError(
+                f'{place} server and user are those of "{other}", and each would take the other\'s mail: '
+                "set enabled = false in one"
+            )
+
+
+class _Named(BaseModel):
+    model_config = _EXACT
+
+    name: Name
+
+
+def _model(model: type[M], table: dict[str, Any], place: str) -> M:
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        raise UsageError(f"{place} {model_complaint(error, model)}") from error
+
+
+def _after(prefix: str, text: str, base: Path) -> str:
+    return f"{prefix}{base / text.removeprefix(prefix)}" if text.startswith(prefix) else text
+
+
+def _scheme(url: str) -> str:
+    """Return what may be shown of a URL that may hold a password."""
+    scheme, separator, _ = url.partition(":")
+    return f'"{one_line(scheme, 16)}{separator}…"' if separator else f'"{one_line(url, 64)}"'
