@@ -1,0 +1,55 @@
+# Every target sets up what it needs: the servers that tests run (from Debian's packages) and .venv (from the locks).
+# A stamp in .venv makes the second run quick; a changed lock sets up again.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+LOCK_TOOLS := build/lock-tools
+COMPILE := env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND="make lock" \
+	$(LOCK_TOOLS)/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --annotation-style=line \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
+
+.PHONY: help setup check format test demo lock clean
+
+help: ## Show the targets.
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: $(STAMP) ## Set up .venv.
+
+$(STAMP): requirements-dev.lock requirements.lock
+	deploy/install-packages.sh python
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+check: $(STAMP) ## Format, lint, types, architecture: all that needs no server.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/test_architecture.py
+
+format: $(STAMP) ## Put the code in the form that `check` asks for.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: $(STAMP) ## All tests, with real servers.
+	deploy/install-packages.sh servers
+	$(BIN)/pytest
+
+demo: $(STAMP) ## Pull a sample catch-all mailbox and show where each mail went.
+	deploy/install-packages.sh --try dovecot
+	$(BIN)/python -m tests.demo
+
+lock: $(LOCK_TOOLS)/bin/pip-compile ## Resolve pyproject.toml anew: the newest versions, with the hashes of all their files.
+	$(COMPILE) --upgrade --extra dev --output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --upgrade --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
+
+$(LOCK_TOOLS)/bin/pip-compile:
+	deploy/install-packages.sh python
+	$(PYTHON) -m venv $(LOCK_TOOLS)
+	$(LOCK_TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check pip-tools==7.6.2
+
+clean: ## Remove all that was set up or built here.
+	rm -rf $(VENV) build demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,63 @@
+#!/bin/sh
+# Installs the Debian packages that development needs and that aren't there: python, dovecot, or servers (all of them).
+# As an ordinary user it installs nothing, and names what is missing. With --try, what can't be had is no failure.
+# Tests start the servers themselves, on private ports: an installation starts none.
+set -eu
+
+try=no
+if [ "${1:-}" = --try ]; then
+    try=yes
+    shift
+fi
+what=${1:?python, dovecot or servers}
+
+missing=""
+need() { # need PACKAGE TEST…: the package is missing unless the test succeeds
+    package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+found() { PATH="/usr/sbin:/usr/bin:/sbin:/bin:$PATH" command -v "$1"; }
+
+case $what in
+python)
+    need python3-venv "${PYTHON:-python3}" -c 'import ensurepip, venv'
+    ;;
+dovecot | servers)
+    need dovecot-core found dovecot
+    need dovecot-pop3d test -x /usr/lib/dovecot/pop3
+    need dovecot-lmtpd test -x /usr/lib/dovecot/lmtp
+    if [ "$what" = servers ]; then
+        need postgresql test -n "$(ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)"
+        need rabbitmq-server found rabbitmq-server
+    fi
+    ;;
+*)
+    echo "install-packages.sh: $what is not python, dovecot or servers" >&2
+    exit 2
+    ;;
+esac
+[ -n "$missing" ] || exit 0
+
+give_up() {
+    [ "$try" = no ] || exit 0
+    echo "$1" >&2
+    exit 1
+}
+[ "$(id -u)" = 0 ] || give_up "missing packages; install them as root: apt-get install --no-install-recommends$missing"
+command -v apt-get >/dev/null || give_up "no apt-get here; install what corresponds to Debian's:$missing"
+
+# Debian's own switch: 101 forbids maintainer scripts to start services. An administrator's switch stays untouched.
+guard=/usr/sbin/policy-rc.d
+if [ ! -e $guard ]; then
+    printf '#!/bin/sh\nexit 101\n' >$guard
+    chmod 755 $guard
+    trap 'rm -f $guard' EXIT
+    trap 'exit 1' HUP INT TERM
+fi
+install() {
+    # shellcheck disable=SC2086 # the list is split on purpose
+    DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends $missing >&2
+}
+echo "installing$missing" >&2
+install || { apt-get update --quiet >&2 && install; } || give_up "could not install$missing"
