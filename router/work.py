@@ -1,0 +1,184 @@
+"""The router's work: each fetched mail becomes deliveries in the ledger, and a job for each. Decides nothing itself."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from common.blobs import BlobStore
+from common.broker import FETCHED, Ack, Broker, Dead, Settlement, jobs_queue
+from common.crashpoints import reach
+from common.ledger import Ledger
+from common.ledger.records import PlannedDelivery, PlannedRecipient, Route, RoutedMail
+from common.ledger.writer import RowRejectedError
+from common.messages import (
+    MAX_INLINE_FAN_OUT,
+    Blob,
+    Content,
+    DeliveryJob,
+    MailFetched,
+    UndecodableError,
+    decode,
+    encode,
+)
+from router.fingerprint import fingerprint_of
+from router.headers import fields_of
+from router.loops import loop_reason
+from router.recipients import Recipients, fallen_back, recipients_in
+
+STOP_SECONDS: Final = 25
+"""How long mails in hand may take to finish at the end; a service manager kills after 30, and then they come again."""
+
+
+class RouterWorker:
+    """Consumes fetched mails, `prefetch` at a time, so that their ledger writes share commits."""
+
+    def __init__(
+        self, *, broker: Broker, ledger: Ledger, blobs: BlobStore, log: FilteringBoundLogger, prefetch: int = 200
+    ) -> None:
+        self._broker = broker
+        self._ledger = ledger
+        self._blobs = blobs
+        self._log = log
+        self._prefetch = prefetch
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Route mail until `stop` is set, then finish what is in hand, or hand it back after STOP_SECONDS."""
+        consumption = await self._broker.consume(FETCHED, self._handle, prefetch=self._prefetch)
+        try:
+            await stop.wait()
+        finally:
+            try:
+                async with asyncio.timeout(STOP_SECONDS):
+                    await consumption.stop()
+            except TimeoutError:
+                self._log.warning("router_handed_back", after=STOP_SECONDS)
+
+    async def _handle(self, body: bytes) -> Settlement:
+        try:
+            mail = decode(body, MailFetched)
+        except UndecodableError as error:
+            return Dead(str(error))
+        log = self._log.bind(mail=mail.mail_id, profile=mail.profile_id)
+        reach("router.before_ledger")
+        recipients, routed = self._decide(mail, log)
+        try:
+            route = await self._ledger.route(routed)
+        except RowRejectedError as error:
+            await self._ledger.quarantine(mail.mail_id, str(error))
+            log.warning("mail_quarantined", reason=str(error))
+            return Ack()
+        reach("router.after_ledger")  # a crash from here to the ack costs a route again: the same rows, the same jobs
+        await self._publish(mail, route.deliveries)
+        reach("router.after_publish")
+        _report(log, recipients, routed, route)
+        return Ack()
+
+    def _decide(self, mail: MailFetched, log: FilteringBoundLogger) -> tuple[Recipients, RoutedMail]:
+        """Return who gets the mail. A fault in the reading must not come back with the mail for ever."""
+        try:
+            return decision_on(mail, self._ledger.installation)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it names nobody: a case for the fallback)
+            log.error("header_unreadable", error=type(error).__name__)  # noqa: TRY400 (a traceback may hold the header)
+            recipients = fallen_back(mail.policy, "the header can't be read")
+            return recipients, _routed(mail, recipients, fingerprint=None, quarantine=None)
+
+    async def _publish(self, mail: MailFetched, deliveries: Sequence[PlannedDelivery]) -> None:
+        """Publish just the deliveries that the ledger returned: the others of the copy are done, or on their way."""
+        if not deliveries:
+            return
+        content = await self._content(mail, len(deliveries))
+        jobs = [await self._job(mail, delivery, content) for delivery in deliveries]
+        async with asyncio.TaskGroup() as publishing:  # their confirmations share one wait
+            for job in jobs:
+                publishing.create_task(self._publish_job(job))
+
+    async def _publish_job(self, job: DeliveryJob) -> None:
+        await self._broker.publish(jobs_queue(job.target), encode(job), message_id=job.delivery_id)
+        reach("router.amid_publish")
+
+    async def _content(self, mail: MailFetched, jobs: int) -> Content:
+        """Return the content as so many jobs carry it: many copies of a large mail are one blob."""
+        content = mail.content
+        if isinstance(content, Blob):
+            return Blob(key=content.key, size=content.size)
+        if content.size * jobs <= MAX_INLINE_FAN_OUT:
+            return content
+        await self._blobs.put(mail.mail_id, content.data)
+        return Blob(key=mail.mail_id, size=content.size)
+
+    async def _job(self, mail: MailFetched, delivery: PlannedDelivery, content: Content) -> DeliveryJob:
+        """Return a delivery's job with the bytes it is to deliver.
+
+        The ledger also returns deliveries that an earlier mail of the copy began and that wait since. Where that mail's
+        blob is left, they get it. Otherwise this mail's bytes serve: the copies differ only in what servers added, and
+        the user wants one of them.
+        """
+        mail_id, digest = mail.mail_id, mail.digest
+        if delivery.mail_id != mail.mail_id and await self._blobs.exists(delivery.mail_id):
+            mail_id, digest = delivery.mail_id, delivery.digest
+            content = Blob(key=delivery.mail_id, size=delivery.size)
+        return DeliveryJob(
+            delivery_id=delivery.delivery_id,
+            mail_id=mail_id,
+            profile_id=delivery.profile_id,
+            recipient=delivery.recipient,
+            fallback=delivery.fallback,
+            target=delivery.target,
+            sender=delivery.sender,
+            content=content,
+            digest=digest,
+            size=content.size,
+            source_host=delivery.source_host,
+            attempt=delivery.attempt,
+            first_attempt_at=delivery.created_at,
+            reason=delivery.reason,
+        )
+
+
+def decision_on(mail: MailFetched, installation: str) -> tuple[Recipients, RoutedMail]:
+    """Return who gets a mail and what the ledger is to record of it. Pure."""
+    fields, cut = fields_of(mail.content.header), mail.content.header_cut
+    recipients = recipients_in(fields, mail.policy, header_cut=cut)
+    # Without distribution there is one recipient a mail, and nothing to join.
+    fingerprint = fingerprint_of(fields, mail.body_digest, header_cut=cut) if mail.policy.distribute else None
+    loop = loop_reason(fields, installation, recipients.addresses)
+    return recipients, _routed(mail, recipients, fingerprint=fingerprint, quarantine=loop)
+
+
+def _routed(
+    mail: MailFetched, recipients: Recipients, *, fingerprint: str | None, quarantine: str | None
+) -> RoutedMail:
+    return RoutedMail(
+        mail_id=mail.mail_id,
+        mailbox=mail.mailbox,
+        profile_id=mail.profile_id,
+        fetches=mail.fetches,
+        fingerprint=fingerprint,
+        digest=mail.digest,
+        recipients=tuple(
+            PlannedRecipient(address=recipient.address, reason=recipient.reason) for recipient in recipients.recipients
+        ),
+        fallback=mail.policy.fallback,
+        target=mail.target,
+        sender=recipients.sender,
+        source_host=mail.source_host,
+        quarantine=quarantine,
+    )
+
+
+def _report(log: FilteringBoundLogger, recipients: Recipients, routed: RoutedMail, route: Route) -> None:
+    if route.stale:
+        log.info("mail_stale", fetches=routed.fetches)
+    elif routed.quarantine is not None:
+        log.warning("mail_quarantined", reason=routed.quarantine)
+    else:
+        log.info(
+            "mail_routed",
+            recipients=recipients.addresses,
+            rules=tuple(str(recipient.rule) for recipient in recipients.recipients),
+            joined=route.joined,
+            fallback=recipients.fallback,
+            why=recipients.why,
+        )
