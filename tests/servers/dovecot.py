@@ -5,7 +5,6 @@ by writing into the Maildir, so that ten thousand mails cost seconds; what RETR 
 """
 
 import base64
-import getpass
 import grp
 import itertools
 import json
@@ -127,7 +126,7 @@ class Dovecot:
         tls: bool = True,
     ) -> None:
         self._program = program("dovecot", package="dovecot-core dovecot-pop3d dovecot-lmtpd")
-        self._user = "dovecot" if os.geteuid() == 0 else getpass.getuser()
+        self._user = "dovecot" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
         # Not pytest's tmp_path: the paths of Unix sockets end at 107 octets.
         self.folder = Path(tempfile.mkdtemp(prefix="pps-dovecot-"))
         self.certificates: Certificates | None = issue(self.folder) if tls else None

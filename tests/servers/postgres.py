@@ -4,9 +4,7 @@ As root it runs as Debian's postgres user, since PostgreSQL refuses root; otherw
 """
 
 import contextlib
-import getpass
 import itertools
-import os
 import shutil
 import signal
 import subprocess
@@ -50,7 +48,7 @@ class Postgres:
     def __init__(self, *, durable: bool = False) -> None:
         self._postgres = program("postgres", package=PACKAGE, folders=binaries())
         self._bin = Path(self._postgres).resolve().parent
-        self._user = _SUPERUSER if os.geteuid() == 0 else getpass.getuser()
+        self._user = _SUPERUSER  # changes to it only as root
         self.port = free_port()
         # Not pytest's tmp_path: the paths of Unix sockets end at 107 octets.
         self.folder = Path(tempfile.mkdtemp(prefix="pps-postgres-"))
