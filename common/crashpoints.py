@@ -12,10 +12,10 @@ VARIABLE: Final = "PPS_CRASH_AT"
 
 POINTS: Final = frozenset(
     {
+        "broker.after_publish",
         "fetcher.after_retr",
         "fetcher.after_blob",
         "fetcher.after_ledger",
-        "fetcher.after_publish",
         "fetcher.after_confirm",
         "fetcher.after_outcome",
         "fetcher.after_settle",

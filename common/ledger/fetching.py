@@ -7,8 +7,8 @@ from typing import Any, Final
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from common.ledger.records import FetchedMail, Lease, MailState
-from common.ledger.rows import chunks, clock, current_epochs, locked
+from common.ledger.records import Fetched, FetchedMail, Lease, MailState
+from common.ledger.rows import AnyRow, chunks, clock, current_epochs, locked
 from common.ledger.schema import mails, schedule
 from common.ledger.writer import Operation
 
@@ -16,17 +16,12 @@ MAX_BREAKS: Final = 3
 """Sessions that may break while a mail is retrieved; then it is skipped, and tried daily."""
 
 
-async def _record_fetched(connection: AsyncConnection, fetched: Sequence[FetchedMail]) -> list[bool]:
+async def _record_fetched(connection: AsyncConnection, fetched: Sequence[FetchedMail]) -> list[Fetched]:
     time = await clock(connection)
     epochs = await current_epochs(connection, (mail.profile_id for mail in fetched))
-    query = select(mails.c.id, mails.c.state, mails.c.fetches)
+    query = select(mails.c.id, mails.c.state, mails.c.fetches, mails.c.header_hash)
     rows = {row.id: row for row in await locked(connection, query, mails.c.id, (mail.mail_id for mail in fetched))}
-
-    def current(mail: FetchedMail) -> bool:
-        row = rows.get(mail.mail_id)
-        wanted = row is not None and row.state in {MailState.LISTED, MailState.SKIPPED} and row.fetches == mail.fetches
-        return wanted and epochs.get(mail.profile_id) == mail.epoch
-
+    answers = [fetched_of(mail, rows.get(mail.mail_id), epochs.get(mail.profile_id)) for mail in fetched]
     values = [
         {
             "key": mail.mail_id,
@@ -35,21 +30,31 @@ async def _record_fetched(connection: AsyncConnection, fetched: Sequence[Fetched
             "body_digest": mail.body_digest,
             "octets": mail.size,
         }
-        for mail in fetched
-        if current(mail)
+        for mail, answer in zip(fetched, answers, strict=True)
+        if answer is Fetched.RECORDED
     ]
     if values:
         change = update(mails).where(mails.c.id == bindparam("key"))
         settled = {"state": MailState.FETCHED, "reason": None, "fetched_at": time, "progress_at": time}
         fields = ("header_hash", "digest", "body_digest", "octets")
         await connection.execute(change.values(**settled, **{name: bindparam(name) for name in fields}), values)
-    return [current(mail) for mail in fetched]
+    return answers
 
 
-RECORD_FETCHED: Final[Operation[FetchedMail, bool]] = Operation(
+def fetched_of(mail: FetchedMail, row: AnyRow | None, epoch: int | None) -> Fetched:
+    """Decide whether a fetched mail may be published: pure."""
+    if row is None or epoch != mail.epoch or row.fetches != mail.fetches:
+        return Fetched.STALE
+    if row.state not in {MailState.LISTED, MailState.SKIPPED}:
+        return Fetched.STALE
+    # What was delivered of the earlier mail must never count for this one: it would be deleted undelivered.
+    changed = row.header_hash is not None and row.header_hash != mail.header_hash
+    return Fetched.ANOTHER if changed else Fetched.RECORDED
+
+
+RECORD_FETCHED: Final[Operation[FetchedMail, Fetched]] = Operation(
     name="record_fetched", rank=20, key=lambda mail: mail.mail_id, apply=_record_fetched
 )
-"""Answers False where the lease was lost or the mail is no longer wanted: it must not be published."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

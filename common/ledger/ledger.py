@@ -14,6 +14,7 @@ from common.ledger.engine import database_url, migrate, open_engine, prepare
 from common.ledger.records import (
     Claimed,
     ClaimRequest,
+    Fetched,
     FetchedMail,
     Lease,
     ListedMail,
@@ -72,9 +73,9 @@ class Ledger:
         wanted = schedule.ProfileSet(managed_by=managed_by, profiles=tuple(profiles))
         await self._write(schedule.SYNC_PROFILES, wanted)
 
-    async def claim_due(self, owner: str, limit: int) -> tuple[Lease, ...]:
-        """Lease profiles whose poll is due, for LEASE_MS."""
-        return await self._write(schedule.CLAIM_DUE, schedule.DueRequest(owner=owner, limit=limit))
+    async def claim_due(self, owner: str, limit: int, names: frozenset[str] | None = None) -> tuple[Lease, ...]:
+        """Lease profiles whose poll is due, for LEASE_MS; only those named, if any are."""
+        return await self._write(schedule.CLAIM_DUE, schedule.DueRequest(owner=owner, limit=limit, names=names))
 
     async def renew_lease(self, lease: Lease) -> bool:
         """Extend a lease; False: it was lost."""
@@ -106,8 +107,8 @@ class Ledger:
             raise LeaseLostError
         return known
 
-    async def record_fetched(self, mail: FetchedMail) -> bool:
-        """Record that a mail's bytes are in hand; False: don't publish it. Raises RowRejectedError."""
+    async def record_fetched(self, mail: FetchedMail) -> Fetched:
+        """Record that a mail's bytes are in hand; publish it only if that was RECORDED. Raises RowRejectedError."""
         return await self._write(fetching.RECORD_FETCHED, mail)
 
     async def record_deleted(self, lease: Lease, mail_ids: Sequence[str]) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.ledger.records import (
@@ -14,7 +14,7 @@ from common.ledger.records import (
     Status,
     TargetStatus,
 )
-from common.ledger.rows import clock, deletable_of
+from common.ledger.rows import chunks, clock, deletable_of
 from common.ledger.schema import deliveries, mails, profiles, schedule, targets
 from common.profile import Profile
 
@@ -64,11 +64,12 @@ async def status(connection: AsyncConnection) -> Status:
     """Return how all stands, for `pps status` and `pps pull`."""
     time = await clock(connection)
     counts = await _mail_counts(connection)
+    delivered = await _delivery_counts(connection, deliveries.c.profile_id)
     rows = (await connection.execute(_PROFILES)).all()
     return Status(
         at=time,
-        profiles=tuple(_profile_status(row, counts.get(row.id, {})) for row in rows),
-        deliveries=await _delivery_counts(connection),
+        profiles=tuple(_profile_status(row, counts.get(row.id, {}), delivered.get(row.id, {}), time) for row in rows),
+        deliveries=await _delivery_counts(connection, deliveries.c.target),
         targets=await _targets(connection, time),
         quarantined=await _quarantined(connection),
     )
@@ -78,9 +79,10 @@ _PROFILES = select(profiles, schedule).join(schedule, schedule.c.profile_id == p
 _MAX_QUARANTINED = 50
 
 
-def _profile_status(row: Any, counts: dict[str, int]) -> ProfileStatus:  # noqa: ANN401 (a row of two tables)
+def _profile_status(row: Any, counts: dict[str, int], delivered: dict[str, int], time: int) -> ProfileStatus:  # noqa: ANN401 (a row of two tables)
     profile = Profile.from_json(row.settings)
     return ProfileStatus(
+        read_at=time,
         profile_id=row.id,
         name=row.name,
         server=str(profile.server),
@@ -94,6 +96,7 @@ def _profile_status(row: Any, counts: dict[str, int]) -> ProfileStatus:  # noqa:
         last_result=row.last_result,
         last_error=row.last_error,
         mails=counts,
+        deliveries=delivered,
     )
 
 
@@ -108,11 +111,11 @@ async def _mail_counts(connection: AsyncConnection) -> dict[str, dict[str, int]]
     return counts
 
 
-async def _delivery_counts(connection: AsyncConnection) -> dict[str, dict[str, int]]:
-    query = select(deliveries.c.target, deliveries.c.state, func.count().label("n"))
+async def _delivery_counts(connection: AsyncConnection, by: ColumnElement[str]) -> dict[str, dict[str, int]]:
+    query = select(by.label("key"), deliveries.c.state, func.count().label("n"))
     counts: dict[str, dict[str, int]] = {}
-    for row in (await connection.execute(query.group_by(deliveries.c.target, deliveries.c.state))).all():
-        counts.setdefault(row.target, {})[row.state] = row.n
+    for row in (await connection.execute(query.group_by(by, deliveries.c.state))).all():
+        counts.setdefault(row.key, {})[row.state] = row.n
     return counts
 
 
@@ -148,3 +151,13 @@ async def recipients_of_profile(connection: AsyncConnection, profile_id: str, si
         .order_by(deliveries.c.recipient)
     )
     return {str(recipient): int(count) for recipient, count in (await connection.execute(query)).all()}
+
+
+async def needed_blobs(connection: AsyncConnection, keys: Sequence[str]) -> set[str]:
+    """Return which of these blobs belong to mails that are not settled yet."""
+    settled = (MailState.DELETED, MailState.KEPT, MailState.SKIPPED)
+    found: set[str] = set()
+    for part in chunks(keys):
+        query = select(mails.c.id).where(mails.c.id.in_(part), mails.c.state.not_in(settled))
+        found.update((await connection.execute(query)).scalars())
+    return found

@@ -43,6 +43,8 @@ class Lease:
     epoch: int
     revision: int
     profile: Profile
+    failures: int = 0  # polls that failed in a row
+    auth_failures: int = 0  # of those, refused sign-ins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,14 @@ class FetchedMail:
     digest: bytes
     body_digest: bytes
     size: int  # octets that were retrieved
+
+
+class Fetched(StrEnum):
+    """What recording a fetched mail led to."""
+
+    RECORDED = "recorded"  # publish it
+    STALE = "stale"  # the lease was lost, or the mail is no longer wanted
+    ANOTHER = "another"  # the UIDL named another mail when it was fetched before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +190,7 @@ class Settled:
 class ProfileStatus:
     """How one profile stands."""
 
+    read_at: int
     profile_id: str
     name: str
     server: str
@@ -193,6 +204,12 @@ class ProfileStatus:
     last_result: str | None
     last_error: str | None
     mails: dict[str, int]  # by state, and "removed" by someone else before they were fetched
+    deliveries: dict[str, int]  # by state
+
+    @property
+    def left(self) -> int:
+        """Mails that are neither done with nor set aside: something is still to be done for them."""
+        return sum(self.mails.get(state, 0) for state in (MailState.LISTED, MailState.FETCHED, MailState.ROUTED))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import insert, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.failures import PollResult
@@ -66,6 +66,7 @@ class DueRequest:
 
     owner: str
     limit: int
+    names: frozenset[str] | None = None  # only these profiles
 
 
 async def _claim_due(connection: AsyncConnection, requests: Sequence[DueRequest]) -> list[tuple[Lease, ...]]:
@@ -74,9 +75,10 @@ async def _claim_due(connection: AsyncConnection, requests: Sequence[DueRequest]
         time = await clock(connection)
         free = or_(schedule.c.lease_until.is_(None), schedule.c.lease_until <= time)
         query = (
-            select(schedule.c.profile_id, schedule.c.lease_epoch, profiles.c.revision, profiles.c.settings)
+            select(schedule, profiles.c.revision, profiles.c.settings)
             .join(profiles, profiles.c.id == schedule.c.profile_id)
             .where(schedule.c.due_at <= time, free, profiles.c.enabled)
+            .where(true() if request.names is None else profiles.c.name.in_(request.names))
             .order_by(schedule.c.due_at)
             .limit(request.limit)
             .with_for_update(skip_locked=True, of=schedule)
@@ -93,6 +95,8 @@ async def _claim_due(connection: AsyncConnection, requests: Sequence[DueRequest]
                     epoch=row.lease_epoch + 1,
                     revision=row.revision,
                     profile=Profile.from_json(row.settings),
+                    failures=row.failures,
+                    auth_failures=row.auth_failures,
                 )
                 for row in rows
             )

@@ -11,7 +11,7 @@ from common.ledger.records import DeliveryState, MailState, PlannedDelivery
 from common.ledger.returning import send_back, send_back_mails
 from common.ledger.routing import PATIENCE_MS, planned_delivery
 from common.ledger.rows import chunks, clock
-from common.ledger.schema import copies, deliveries, mails, profiles
+from common.ledger.schema import copies, deliveries, mails, profiles, schedule
 from common.ledger.writer import Operation
 
 BATCH: Final = 500
@@ -117,13 +117,15 @@ async def _return(connection: AsyncConnection, returns: Sequence[Return]) -> lis
 
 
 async def _begin_again(connection: AsyncConnection, _rows: Sequence[None]) -> list[None]:
-    """The broker began empty and no other process works: nothing is in any queue, nobody holds a claim."""
+    """The broker began empty and no other process works: nothing is in any queue, nobody holds a claim or a lease."""
     time = await clock(connection)
     await connection.execute(update(mails).where(mails.c.state == MailState.FETCHED).values(progress_at=0))
     pending = update(deliveries).where(deliveries.c.state == DeliveryState.PENDING)
     await connection.execute(pending.values(next_attempt_at=time))
     held = update(deliveries).where(deliveries.c.state.in_(_OPEN), deliveries.c.claimed_until > time)
     await connection.execute(held.values(claimed_until=time, next_attempt_at=time))
+    leased = update(schedule).where(schedule.c.lease_until.is_not(None))
+    await connection.execute(leased.values(lease_until=None, lease_owner=None))
     return [None for _ in _rows]
 
 

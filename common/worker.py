@@ -1,0 +1,129 @@
+"""What every worker process does alike: open its parts, run until a signal, stop in order, within STOP_SECONDS."""
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from common.blobs import BlobStore
+from common.broker import Broker
+from common.config import Config
+from common.connect import connect_broker, open_blobs
+from common.failures import UsageError
+from common.ledger import Ledger
+from common.log import open_log
+
+STOP_SECONDS: Final = 25.0
+"""How long all workers of a process may take to finish or hand back; supervisors send SIGKILL after 30 s or more."""
+
+
+class Worker(Protocol):
+    """One part of the pipeline: works until `stop` is set, then finishes or hands back what it holds, and returns."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until stopped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What workers are wired to."""
+
+    config: Config
+    ledger: Ledger
+    broker: Broker
+    blobs: BlobStore
+    log: FilteringBoundLogger
+
+
+@asynccontextmanager
+async def opened(config: Config, *, role: str) -> AsyncIterator[Parts]:
+    """Open log, ledger, broker and blobs, and close them in reverse; raises PpsError that names the key."""
+    service = config.service
+    log = open_log(service.log, config.base).bind(role=role)
+    ledger = await Ledger.open(service.ledger, base=config.base, log=log)
+    try:
+        broker = await connect_broker(service.broker, role=role, log=log)
+        try:
+            blobs = open_blobs(service.blobs, config.base)
+            yield Parts(config=config, ledger=ledger, broker=broker, blobs=blobs, log=log)
+        finally:
+            await broker.close()
+    finally:
+        await ledger.close()
+
+
+@contextmanager
+def alone(config: Config) -> Iterator[None]:
+    """Hold the lock that makes this the only worker process on the ledger; raises UsageError if another has it."""
+    path = lock_path(config)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"[service] ledger: another process works on it (lock file {path}): SQLite and memory: are for one "
+                "process; for more, use ledger = postgresql://… and broker = amqp://… (PostgreSQL and RabbitMQ)"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_single(config: Config) -> bool:
+    """Whether the ledger or the broker belongs to one worker process."""
+    return config.service.ledger.startswith("sqlite:") or config.service.broker == "memory:"
+
+
+def lock_path(config: Config) -> Path:
+    """Return the lock file: beside the SQLite database, else beside the configuration."""
+    ledger = config.service.ledger
+    if ledger.startswith("sqlite:///"):
+        return Path(f"{config.base / ledger.removeprefix('sqlite:///')}.lock")
+    return config.base / "pps.lock"
+
+
+def stop_on_signals(stop: asyncio.Event) -> None:
+    """Set `stop` on SIGTERM and SIGINT; a second one changes nothing, SIGKILL is always safe."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+async def run_in_order(workers: Sequence[Worker], stop: asyncio.Event, log: FilteringBoundLogger) -> None:
+    """Run workers together; on `stop`, end them one after the other, so that the later finish what the earlier sent.
+
+    A worker that fails stops all. What is not done after STOP_SECONDS is broken off, which loses nothing.
+    """
+    stops = [asyncio.Event() for _ in workers]
+    tasks = [asyncio.create_task(worker.run(own)) for worker, own in zip(workers, stops, strict=True)]
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stop.set()
+        log.info("worker_stopping")
+        await _end_in_order(tasks, stops)
+    finally:
+        stopping.cancel()
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    log.info("worker_stopped")
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+            raise result
+
+
+async def _end_in_order(tasks: Sequence[asyncio.Task[None]], stops: Sequence[asyncio.Event]) -> None:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + STOP_SECONDS
+    for task, own in zip(tasks, stops, strict=True):
+        own.set()
+        await asyncio.wait({task}, timeout=max(0.0, until - loop.time()))

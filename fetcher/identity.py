@@ -1,0 +1,48 @@
+"""What a mail is known by: its UIDL; where that is missing, blank or repeated, the hash of its header.
+
+A key made from content begins with NUL, which no UIDL holds (RFC 1939, section 7: 0x21 to 0x7E).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from common.failures import PollError, PollResult
+from common.ledger.records import KnownMail, ListedMail
+from fetcher.connection import Connection, Listed
+from fetcher.incoming import header_hash
+
+CONTENT_KEY: Final = b"\0header:"
+
+
+async def identify(connection: Connection, listing: Sequence[Listed]) -> tuple[ListedMail, ...]:
+    """Return the listed mails with the keys they are known by; raises PollError."""
+    seen = Counter(mail.uidl for mail in listing)
+    doubtful = [mail.number for mail in listing if not mail.uidl or seen[mail.uidl] > 1]
+    hashes = await _header_hashes(connection, doubtful) if doubtful else {}
+    occurrences: Counter[bytes] = Counter()
+    named = []
+    for mail in listing:
+        key = mail.uidl or b""
+        if mail.number in hashes:
+            key = CONTENT_KEY + hashes[mail.number]
+            occurrences[key] += 1
+            key += b":%d" % occurrences[key]
+        named.append(ListedMail(number=mail.number, uidl_key=key, uidl=mail.uidl or b"", size=mail.size))
+    return tuple(named)
+
+
+def is_trusted(mail: KnownMail) -> bool:
+    """Whether the server itself names the mail: else it is deleted only in the session that retrieved it."""
+    return not mail.uidl_key.startswith(CONTENT_KEY)
+
+
+async def _header_hashes(connection: Connection, numbers: Sequence[int]) -> dict[int, bytes]:
+    headers = await connection.tops(numbers)
+    hashes = {number: header_hash(header) for number, header in headers.items() if header is not None}
+    if len(hashes) < len(numbers):
+        raise PollError(
+            PollResult.PROTOCOL,
+            "the server gives some mails no unique UIDL and no TOP: they can't be told apart, so nothing was fetched",
+        )
+    return hashes

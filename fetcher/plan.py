@@ -1,0 +1,58 @@
+"""What a session does with each listed mail: pure, listing and ledger in, a plan out. No socket, no clock."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from common.ledger.records import KnownMail, ListedMail, MailState
+
+TRY_SKIPPED_MS: Final = 86_400_000
+"""How long a mail that could not be fetched rests before it is tried again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A listed mail together with what the ledger knows of it."""
+
+    listed: ListedMail
+    known: KnownMail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to do in this session; every other mail is left alone."""
+
+    retrieve: tuple[Known, ...]  # in this order: what broke a session before comes last
+    delete: tuple[Known, ...]  # delivered in an earlier session: to be verified, then deleted
+    keep: tuple[Known, ...]  # delivered, and left on the server by the profile's wish
+    waiting: int  # mails on their way, whose outcome may come while the session is open
+
+
+def plan(listing: Sequence[ListedMail], known: dict[bytes, KnownMail], *, keep: bool, fetch: bool) -> Plan:
+    """Plan a session; `fetch` is False while the target takes nothing, `keep` leaves delivered mail on the server."""
+    pairs = [Known(listed=mail, known=known[mail.uidl_key]) for mail in listing if mail.uidl_key in known]
+    done = [pair for pair in pairs if is_done(pair) or (pair.known.state is MailState.KEPT and not keep)]
+    retrieve = [pair for pair in pairs if fetch and wants_retrieval(pair.known)]
+    return Plan(
+        retrieve=tuple(sorted(retrieve, key=lambda pair: (pair.known.breaks, pair.listed.number))),
+        delete=() if keep else tuple(done),
+        keep=tuple(pair for pair in done if pair.known.state is not MailState.DELETED) if keep else (),
+        waiting=sum(pair.known.state in {MailState.FETCHED, MailState.ROUTED} and not is_done(pair) for pair in pairs),
+    )
+
+
+def is_done(pair: Known) -> bool:
+    """Whether every recipient has the mail; one listed although deleted was deleted in vain, and is deleted again."""
+    return pair.known.deletable or pair.known.state is MailState.DELETED
+
+
+def wants_retrieval(known: KnownMail) -> bool:
+    """Whether a mail's bytes are wanted: new, sent back, or skipped long enough ago."""
+    if known.state is MailState.SKIPPED:
+        return known.age >= TRY_SKIPPED_MS
+    return known.state is MailState.LISTED
+
+
+def same_mail(known: KnownMail, *, size: int, header_hash: bytes | None) -> bool:
+    """Invariant I2: the mail on the server is the one recorded, by listed size and header hash."""
+    return known.header_hash is not None and known.size == size and known.header_hash == header_hash

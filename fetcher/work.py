@@ -1,0 +1,178 @@
+"""The fetcher: leases due profiles and polls them, and sweeps. One task a poll, all owned here."""
+
+import asyncio
+import random
+import socket
+from collections import defaultdict
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from common.failures import PollError, PollResult, PpsError
+from common.ledger import LeaseLostError
+from common.ledger.records import Lease
+from common.ledger.schedule import PollEnd
+from common.secrets import resolve
+from fetcher.connection import Connection
+from fetcher.schedule import jittered, seconds_to_next_poll
+from fetcher.session import Session, SessionEnd, Workplace
+from fetcher.sweep import Sweeper
+
+MAX_SESSIONS: Final = 50
+MAX_SESSIONS_A_HOST: Final = 8
+"""A provider that sees more from one address begins to refuse them."""
+
+LOOK_SECONDS: Final = 1.0
+"""How often the schedule is looked at: also how soon `pps pull` beside a service is noticed."""
+
+RENEW_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 15.0
+"""How long polls may take to end after a stop; then they are broken off, which deletes nothing."""
+
+
+class FetcherWorker:
+    """Polls due profiles until it is stopped."""
+
+    def __init__(self, at: Workplace, *, names: frozenset[str] | None = None) -> None:
+        self._at = at
+        self._names = names  # poll only these profiles
+        self._log = at.log
+        self._owner = f"{socket.gethostname()}:{id(self):x}"[:64]
+        self._polls: set[asyncio.Task[None]] = set()
+        self._hosts: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MAX_SESSIONS_A_HOST))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Poll and sweep until `stop` is set; then let polls end, or break them off."""
+        sweeper = Sweeper(broker=self._at.broker, ledger=self._at.ledger, blobs=self._at.blobs, log=self._log)
+        await sweeper.begin()
+        sweeping = asyncio.create_task(sweeper.run(self._at.settler.redirected))
+        scheduling = asyncio.create_task(self._schedule(stop))
+        try:
+            await asyncio.wait({sweeping, scheduling}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await self._end_polls()
+            for task in (sweeping, scheduling):
+                task.cancel()
+            failures = await asyncio.gather(sweeping, scheduling, return_exceptions=True)
+        for failure in failures:
+            if isinstance(failure, Exception):
+                raise failure
+
+    async def _schedule(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await self._begin_due(stop)
+            except PpsError as error:
+                self._log.warning("schedule_unanswered", error=str(error))
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    async def _begin_due(self, stop: asyncio.Event) -> None:
+        free = MAX_SESSIONS - len(self._polls)
+        if free <= 0 or self._at.broker.blocked:
+            return
+        wait = await self._at.ledger.seconds_to_next_poll()
+        if wait is None or wait > 0:
+            return
+        for lease in await self._at.ledger.claim_due(self._owner, free, self._names):
+            task = asyncio.create_task(self._poll(lease, stop), name=f"poll-{lease.profile.name}")
+            self._polls.add(task)
+            task.add_done_callback(self._polls.discard)
+
+    async def _end_polls(self) -> None:
+        polls = list(self._polls)
+        if polls:
+            _done, late = await asyncio.wait(polls, timeout=STOP_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _poll(self, lease: Lease, stop: asyncio.Event) -> None:
+        """Poll one mailbox and record how it went; never raises but for cancellation."""
+        log = self._log.bind(profile=lease.profile.name)
+        log.info("poll_started", server=str(lease.profile.server), epoch=lease.epoch)
+        end: SessionEnd | None = None
+        error: str | None = None
+        try:
+            end = await self._leased(lease, log, stop)
+            result = PollResult.OK if end.listed else PollResult.EMPTY
+            error = end.withheld
+        except LeaseLostError:
+            log.warning("lease_lost")
+            return
+        except asyncio.CancelledError:
+            end_now = PollEnd(lease=lease, result=PollResult.LOCAL, error="broken off: the worker stopped", due_in=0)
+            await asyncio.shield(self._at.ledger.end_poll(end_now))
+            raise
+        except PollError as failure:
+            result, error = failure.result, str(failure)
+        except (PpsError, OSError) as failure:
+            result, error = PollResult.LOCAL, str(failure)
+        except Exception as failure:
+            log.exception("poll_crashed")
+            result, error = PollResult.LOCAL, f"unexpected {type(failure).__name__}: see the log"
+        await self._end(lease, log, result, error, end)
+
+    async def _end(
+        self, lease: Lease, log: FilteringBoundLogger, result: PollResult, error: str | None, end: SessionEnd | None
+    ) -> None:
+        due_in = seconds_to_next_poll(
+            result,
+            interval=lease.profile.interval,
+            failures=lease.failures,
+            auth_failures=lease.auth_failures,
+            end=end,
+        )
+        if due_in is not None:
+            due_in = jittered(due_in, random.uniform(-1, 1))  # noqa: S311 (spreads load, guards nothing)
+        await self._at.ledger.end_poll(PollEnd(lease=lease, result=result, error=error, due_in=due_in))
+        done = {} if end is None else {"listed": end.listed, "fetched": end.fetched, "deleted": end.deleted}
+        note = log.info if end is not None and error is None else log.warning
+        note("poll_ended", result=result.value, error=error, next_in=None if due_in is None else round(due_in), **done)
+
+    async def _leased(self, lease: Lease, log: FilteringBoundLogger, stop: asyncio.Event) -> SessionEnd:
+        """Run sessions under a lease that is renewed meanwhile; a lost lease ends them."""
+        async with self._hosts[lease.profile.server.host]:
+            sessions = asyncio.create_task(self._sessions(lease, log, stop))
+            renewal = asyncio.create_task(self._renew(lease))
+            try:
+                await asyncio.wait({sessions, renewal}, return_when=asyncio.FIRST_COMPLETED)
+                if not sessions.done():
+                    raise LeaseLostError
+                return sessions.result()
+            finally:
+                for task in (sessions, renewal):
+                    task.cancel()
+                await asyncio.gather(sessions, renewal, return_exceptions=True)
+
+    async def _renew(self, lease: Lease) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            if not await self._at.ledger.renew_lease(lease):
+                return
+
+    async def _sessions(self, lease: Lease, log: FilteringBoundLogger, stop: asyncio.Event) -> SessionEnd:
+        """Reopen until the mailbox has nothing more to fetch: a session ends early to bound what an abort repeats."""
+        password = (await resolve(lease.profile.password, base=self._at.base)).reveal()
+        total = SessionEnd()
+        while True:
+            end = await self._session(lease, password, log, stop)
+            total.listed = max(total.listed, end.listed)
+            total.fetched += end.fetched
+            total.deleted += end.deleted
+            total.unsettled, total.more, total.withheld = end.unsettled, end.more, end.withheld
+            if not end.more or stop.is_set() or not end.fetched:
+                return total
+
+    async def _session(self, lease: Lease, password: str, log: FilteringBoundLogger, stop: asyncio.Event) -> SessionEnd:
+        profile = lease.profile
+        ca = None if profile.ca is None else str(self._at.base / profile.ca)
+        connection = await Connection.open(profile.server, tls=profile.tls, ca=ca)
+        try:
+            await connection.authenticate(profile.user, password)
+            return await Session(connection=connection, lease=lease, at=self._at, log=log, stop=stop).run()
+        finally:
+            connection.abort()  # after QUIT it only closes; before it, it deletes nothing

@@ -1,0 +1,51 @@
+"""Composes the workers: every role in one process for `pps run`, a single one for `pps fetcher` and its like."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+from common.config import Config
+from common.worker import Parts, Worker, alone, is_single, opened, run_in_order, stop_on_signals
+
+MANAGED_BY_FILE = "file"
+"""Who wrote a profile into the ledger: the configuration file."""
+
+
+async def run_service(config: Config, *, roles: set[str]) -> int:
+    """Run these roles until SIGTERM or SIGINT; return 0. Raises PpsError for what a user can mend."""
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    with single(config):
+        async with opened(config, role="+".join(sorted(roles))) as parts:
+            if "fetcher" in roles:
+                await parts.ledger.sync_profiles(config.profiles, managed_by=MANAGED_BY_FILE)
+            parts.log.info("worker_started", profiles=len(config.profiles))
+            await run_in_order(await compose(parts, roles), stop, parts.log)
+    return 0
+
+
+def single(config: Config) -> AbstractContextManager[None]:
+    """Hold the lock of a ledger or broker that belongs to one process, if these do."""
+    return alone(config) if is_single(config) else contextlib.nullcontext()
+
+
+async def compose(parts: Parts, roles: set[str], *, names: frozenset[str] | None = None) -> Sequence[Worker]:
+    """Return the roles' workers in the order in which they stop: polls first, the settling of outcomes last."""
+    workers: list[Worker] = []
+    last: list[Worker] = []
+    if "fetcher" in roles:
+        from fetcher.__main__ import build as build_fetcher  # noqa: PLC0415 (a role imports only its own worker)
+
+        polling, settling = await build_fetcher(parts, names=names)
+        workers.append(polling)
+        last.append(settling)
+    if "router" in roles:
+        from router.__main__ import build as build_router  # noqa: PLC0415 (as above)
+
+        workers += await build_router(parts)
+    if "deliverer" in roles:
+        from deliverer.__main__ import build as build_deliverer  # noqa: PLC0415 (as above)
+
+        workers += await build_deliverer(parts)
+    return [*workers, *last]

@@ -1,0 +1,16 @@
+"""Wires the router role: `python -m router` is `pps router`."""
+
+import sys
+
+from common.role import run_role
+from common.worker import Parts, Worker
+from router.work import RouterWorker
+
+
+async def build(parts: Parts) -> tuple[Worker, ...]:
+    """Return what routes."""
+    return (RouterWorker(broker=parts.broker, ledger=parts.ledger, blobs=parts.blobs, log=parts.log),)
+
+
+if __name__ == "__main__":
+    sys.exit(run_role("router", build, sys.argv[1:]))
