@@ -5,9 +5,10 @@ The keys of `[[profile]]` live in `common/profile.py`. Nothing is opened, resolv
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -15,6 +16,7 @@ from common.config_errors import model_complaint, nearest, toml_complaint
 from common.failures import UsageError
 from common.messages import one_line
 from common.profile import Name, Profile, Reference, Tls
+from common.target_url import encryption, parse_target
 
 MAX_FILE: Final = 16 * 1024 * 1024
 """Octets of a configuration: 100,000 profiles fit; what is larger is the wrong file."""
@@ -76,7 +78,7 @@ class Service(BaseModel):
         """Return the section with its relative paths made absolute: they start at the file's folder."""
         changes = {
             "ledger": _after("sqlite:///", self.ledger, base),
-            "blobs": _after("file:", self.blobs, base),
+            "blobs": f"file:{quote(str(base / unquote(self.blobs.removeprefix('file:'))))}",
             "log": self.log if self.log == "-" else str(base / self.log),
             "key": _after("file:", self.key, base),
         }
@@ -99,8 +101,17 @@ class TargetSettings(BaseModel):
     user: str | None = Field(default=None, min_length=1, description="The account, where the target asks for one.")
     password: Reference | None = Field(default=None, description="Where the account's password is found.")
 
+    @field_validator("url")
+    @classmethod
+    def _url_is_known(cls, url: str) -> str:
+        return str(parse_target(url))
+
     @model_validator(mode="after")
     def _agrees(self) -> Self:
+        try:
+            encryption(parse_target(self.url), self.tls)
+        except ValueError as error:
+            raise ValueError(f"tls: {error}") from error
         if (self.user is None) != (self.password is None):
             here, missing = ("password", "user") if self.user is None else ("user", "password")
             raise ValueError(f"{here} is there without {missing}: an account needs both")
@@ -108,8 +119,9 @@ class TargetSettings(BaseModel):
 
     def anchored(self, base: Path) -> Self:
         """Return the section with its relative paths made absolute."""
+        url = parse_target(self.url)
         changes = {
-            "url": _after("lmtp+unix:", _after("maildir:", self.url, base), base),
+            "url": str(replace(url, path=str(base / url.path)) if url.path else url),
             "ca": None if self.ca is None else str(base / self.ca),
             "password": None if self.password is None else _after("file:", self.password, base),
         }

@@ -1,0 +1,42 @@
+"""Commands that work until they are stopped: `pps run` and one for each role."""
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+from manager.cli.options import DEFAULT_CONFIG, ConfigOption
+
+ROLES: Final = ("fetcher", "router", "deliverer")
+
+
+def run(config: ConfigOption = DEFAULT_CONFIG) -> int:
+    """Run every role in one process."""
+    from common.config import load_config  # noqa: PLC0415 (slow)
+    from manager.service import run_service  # noqa: PLC0415 (slow)
+
+    return asyncio.run(run_service(load_config(config), roles=set(ROLES)))
+
+
+def fetcher(config: ConfigOption = DEFAULT_CONFIG) -> int:
+    """Run a fetcher: poll mailboxes, and delete mail that was delivered."""
+    return _run_alone("fetcher", config)
+
+
+def router(config: ConfigOption = DEFAULT_CONFIG) -> int:
+    """Run a router: decide who gets each mail."""
+    return _run_alone("router", config)
+
+
+def deliverer(config: ConfigOption = DEFAULT_CONFIG) -> int:
+    """Run a deliverer: hand mail to the targets."""
+    return _run_alone("deliverer", config)
+
+
+def _run_alone(role: str, path: Path) -> int:
+    from common.config import load_config, require_shared  # noqa: PLC0415 (slow)
+
+    config = load_config(path)
+    require_shared(config, role)
+    from manager.service import run_service  # noqa: PLC0415 (slow, and needless for a config that is refused)
+
+    return asyncio.run(run_service(config, roles={role}))

@@ -1,0 +1,77 @@
+"""What `pps init` writes: a commented pps.toml that says what can be set, and a key for stored passwords."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from common.failures import UsageError
+from common.secrets import make_key
+
+CONFIG_NAME: Final = "pps.toml"
+KEY_NAME: Final = "pps.key"
+
+SAMPLE: Final = """\
+# Configuration of the POP3 Pull Service. Relative paths start at this file's folder. Times take s, m, h or d.
+# A password is never written here: it is a reference, env:NAME, file:PATH (chmod 600), command:COMMAND, or
+# credential:NAME for one that systemd holds.
+
+[service]
+ledger = "sqlite:///pps.db"            # postgresql://user@host/db for more than one process
+broker = "memory:"                     # amqp://user:password@host:5672/vhost (several hosts: comma-separated)
+blobs  = "file:./blobs"                # where large mails rest on their way
+log    = "pop3.log"                    # JSON lines, rotated; "-" is stderr
+key    = "file:pps.key"                # seals passwords that are typed; keep a copy of it apart from the ledger's
+
+# A target takes mail for the local users. There may be several, each with its own name.
+[target.local]
+url = "lmtp://127.0.0.1:24"            # smtp:// smtps:// lmtp:// lmtp+unix:/path
+                                       # maildir:/var/mail/{domain}/{user}?create=yes
+# tls = "auto"                         # auto, implicit, starttls or none
+# ca = "mail-server-ca.pem"            # trust these certificates instead of the system's
+# received = true                      # add a Received field to each mail; false: one short line
+# sender = "pps@example.com"           # one envelope sender for all mail, instead of each mail's own
+# connections = 16                     # the most at a time
+# user = "pps"                         # an account, where the target asks for one
+# password = "file:target.password"
+
+# A profile is one remote mailbox and its local side. Add a [[profile]] for each.
+[[profile]]
+name = "office"
+enabled = false                        # remove this line once the rest is yours
+server = "mail.example.com 995s"       # HOST PORT, with an s after the port for TLS from the first byte
+user = "default@example.com"
+password = "env:OFFICE_PASSWORD"
+local_domain = ["example.com"]         # the domains whose users are local
+local_user = "user1"                   # who gets mail that names no local user; without distribute, all of it
+distribute = true                      # distribute mail to the local users that To and Cc name
+interval = "10m"                       # from one poll to the next
+target = "local"
+# same_users = false                   # true: every local domain has the users of the first
+# tls = "auto"                         # as the port says, and encrypted; "none" allows cleartext
+# ca = "provider-ca.pem"               # trust these certificates instead of the system's
+# keep = false                         # true: mail stays on the server after it is delivered
+# custody = "remote"                   # "blob" where the server hides mail once it is retrieved, as Gmail does
+"""
+
+
+def write_sample(folder: Path) -> tuple[Path, Path]:
+    """Write both files and return their paths; raises UsageError rather than overwrite a configuration.
+
+    A key that is there is kept: what was sealed with it must still open.
+    """
+    config, key = folder / CONFIG_NAME, folder / KEY_NAME
+    if config.exists():
+        raise UsageError(f"{config}: is there already: edit it, or name another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not key.exists():
+            _write_new(key, make_key() + "\n", mode=0o600)
+        _write_new(config, SAMPLE, mode=0o640)  # a broker's or ledger's URL may come to hold a password
+    except OSError as error:
+        raise UsageError(f"{error.filename or folder}: can't write it: {error.strerror}") from error
+    return config, key
+
+
+def _write_new(path: Path, text: str, *, mode: int) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        file.write(text)
