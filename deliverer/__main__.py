@@ -1,0 +1,1 @@
+"""Wires the deliverer role: `python -m deliverer` is `pps deliverer`."""

@@ -1,0 +1,58 @@
+"""A job's mail as a stream of chunks, from the message or the blob store, checked against its digest on the way."""
+
+import hashlib
+from collections.abc import AsyncIterator
+
+from common.blobs import BlobStore, NoBlobError
+from common.messages import Content, DeliveryJob, Inline
+
+
+class ContentUnavailableError(Exception):
+    """The blob store can't be read now; the blob may well be there. The text is the store's."""
+
+
+class ContentSource:
+    """The raw mail of one job. Each call of `chunks` reads it anew, with constant memory."""
+
+    def __init__(self, content: Content, *, digest: bytes, blobs: BlobStore) -> None:
+        self._content = content
+        self._digest = digest
+        self._blobs = blobs
+
+    @classmethod
+    def of(cls, job: DeliveryJob, blobs: BlobStore) -> "ContentSource":
+        """Return the mail of a job."""
+        return cls(job.content, digest=job.digest, blobs=blobs)
+
+    @property
+    def size(self) -> int:
+        """Octets of the raw mail."""
+        return self._content.size
+
+    @property
+    def may_be_eight_bit(self) -> bool:
+        """Whether octets over 127 must be reckoned with: known of inline mail, assumed of a blob."""
+        return not (isinstance(self._content, Inline) and self._content.data.isascii())
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the mail; raise NoBlobError at the end if it isn't the mail that was fetched, else it is whole.
+
+        Nothing may be made final, no dot sent and no file linked, before the last chunk was asked for. Also raises
+        ContentUnavailableError.
+        """
+        digest = hashlib.sha256()
+        async for chunk in self._read():
+            digest.update(chunk)
+            yield chunk
+        if digest.digest() != self._digest:
+            raise NoBlobError("the stored mail differs from the one that was fetched")
+
+    async def _read(self) -> AsyncIterator[bytes]:
+        if isinstance(self._content, Inline):
+            yield self._content.data
+            return
+        try:
+            async for chunk in self._blobs.stream(self._content.key):
+                yield chunk
+        except OSError as error:
+            raise ContentUnavailableError(error.strerror or type(error).__name__) from error
