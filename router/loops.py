@@ -37,8 +37,9 @@ def loop_reason(fields: Sequence[Field], installation: str, recipients: Collecti
     if traces.total() >= MAX_TRACES:
         return f"loop: this installation delivered the mail {traces.total()} times before"
     for recipient in recipients:
-        if traces[recipient.lower()] >= MAX_SAME_RECIPIENT:
-            return f"loop: delivered to {recipient} {traces[recipient.lower()]} times before"
+        times = traces[_text(recipient.encode("ascii", "replace"))]
+        if times >= MAX_SAME_RECIPIENT:
+            return f"loop: delivered to {recipient} {times} times before"
     return None
 
 
@@ -62,4 +63,5 @@ def _names(found: bytes, installation: str) -> bool:
 
 
 def _text(recipient: bytes) -> str:
+    """Return a recipient for comparison; a trace, which must be ASCII, has "?" for every other character."""
     return recipient.decode(errors="replace").lower()

@@ -1,8 +1,8 @@
 """The router's work: each fetched mail becomes deliveries in the ledger, and a job for each. Decides nothing itself."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
-from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
@@ -27,9 +27,6 @@ from router.headers import fields_of
 from router.loops import loop_reason
 from router.recipients import Recipients, fallen_back, recipients_in
 
-STOP_SECONDS: Final = 25
-"""How long mails in hand may take to finish at the end; a service manager kills after 30, and then they come again."""
-
 
 class RouterWorker:
     """Consumes fetched mails, `prefetch` at a time, so that their ledger writes share commits."""
@@ -44,16 +41,16 @@ class RouterWorker:
         self._prefetch = prefetch
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Route mail until `stop` is set, then finish what is in hand, or hand it back after STOP_SECONDS."""
+        """Route mail until `stop` is set, then finish what is in hand; if cancelled, hand it back at once."""
         consumption = await self._broker.consume(FETCHED, self._handle, prefetch=self._prefetch)
         try:
             await stop.wait()
-        finally:
-            try:
-                async with asyncio.timeout(STOP_SECONDS):
+            await consumption.stop()
+        except asyncio.CancelledError:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0):  # breaks off the handlers: all they did may be done again
                     await consumption.stop()
-            except TimeoutError:
-                self._log.warning("router_handed_back", after=STOP_SECONDS)
+            raise
 
     async def _handle(self, body: bytes) -> Settlement:
         try:

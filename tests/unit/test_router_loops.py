@@ -67,3 +67,8 @@ def test_too_many_hops_are_a_loop() -> None:
 
     assert reason(hop * 50, "ann@local.example") is None
     assert reason(hop * 51, "ann@local.example") == "loop: more than 50 Received fields"
+
+
+def test_a_recipient_that_no_trace_can_spell_is_found() -> None:
+    """Traces are ASCII: other characters stand as "?"."""
+    assert reason(short_trace("j?rgen@local.example") * 2, "jürgen@local.example") is not None
