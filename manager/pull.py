@@ -4,17 +4,20 @@ Alone, it runs every role itself; beside a running service, it sets the profiles
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from structlog.typing import FilteringBoundLogger
+
 from common.config import Config
-from common.failures import UsageError
+from common.failures import PpsError, UsageError
 from common.ledger import Ledger, reading
 from common.ledger.records import ProfileStatus, Status
 from common.log import open_log
-from common.worker import alone, is_single, opened, run_in_order
+from common.worker import Worker, alone, is_single, opened, run_in_order
 from manager.service import MANAGED_BY_FILE, compose
 
 LOOK_SECONDS: Final = 0.2
@@ -83,36 +86,43 @@ def _chosen(config: Config, names: Sequence[str]) -> list[str]:
 @asynccontextmanager
 async def _working(config: Config, names: frozenset[str], managed_by: str) -> AsyncIterator[Ledger]:
     """Have the roles at work meanwhile: those of a running service, else our own."""
-    if not is_single(config):
-        ledger = await _ledger_beside(config)
-        try:
-            yield ledger
-        finally:
-            await ledger.close()
-        return
-    try:
-        lock = alone(config)
-        lock.__enter__()
-    except UsageError:
-        ledger = await _ledger_beside(config)
-        try:
-            yield ledger
-        finally:
-            await ledger.close()
-        return
-    try:
-        async with opened(config, role="pull") as parts:
-            await parts.ledger.sync_profiles(config.profiles, managed_by=managed_by)
-            workers = await compose(parts, {"fetcher", "router", "deliverer"}, names=names)
-            stop = asyncio.Event()
-            running = asyncio.create_task(run_in_order(workers, stop, parts.log))
+    with contextlib.ExitStack() as stack:
+        if is_single(config) and _is_ours(config, stack):
+            async with opened(config, role="pull") as parts:
+                await parts.ledger.sync_profiles(config.profiles, managed_by=managed_by)
+                workers = await compose(parts, {"fetcher", "router", "deliverer"}, names=names)
+                async with _running(workers, parts.log):
+                    yield parts.ledger
+        else:
+            ledger = await _ledger_beside(config)
             try:
-                yield parts.ledger
+                yield ledger
+            finally:
+                await ledger.close()
+
+
+def _is_ours(config: Config, stack: contextlib.ExitStack) -> bool:
+    """Take the lock of the one worker process; False: a service runs."""
+    try:
+        stack.enter_context(alone(config))
+    except UsageError:
+        return False
+    return True
+
+
+@asynccontextmanager
+async def _running(workers: Sequence[Worker], log: FilteringBoundLogger) -> AsyncIterator[None]:
+    """Run workers in the background; if they fail, the foreground is ended by their error."""
+    stop = asyncio.Event()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run_in_order(workers, stop, log))
+            try:
+                yield
             finally:
                 stop.set()
-                await running
-    finally:
-        lock.__exit__(None, None, None)
+    except* PpsError as failures:
+        raise failures.exceptions[0] from None
 
 
 async def _ledger_beside(config: Config) -> Ledger:
