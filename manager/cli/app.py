@@ -20,6 +20,9 @@ from manager.cli import explain, log, pull, service, setup, status
 FAILED: Final = 1
 MISUSED: Final = 2
 
+_INTERRUPTED: Final = 130
+"""What typer makes of Ctrl-C."""
+
 _COMMANDS: Final = (
     setup.init,
     service.run,
@@ -59,6 +62,8 @@ def run(arguments: Sequence[str]) -> int:
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (no user ever sees a traceback, and none is lost)
         text, code = _told(error)
         return _complain(text, code)
+    if code == _INTERRUPTED:
+        return _complain("interrupted", FAILED)
     return code if isinstance(code, int) else 0
 
 

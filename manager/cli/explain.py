@@ -17,7 +17,7 @@ STDIN: Final = "-"
 
 
 def explain(  # noqa: PLR0913 (one parameter an option)
-    files: Annotated[list[str], typer.Argument(metavar="FILE…", help='Raw mails; "-" is stdin.')],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help='Raw mails; "-" is stdin.')],
     *,
     profile: Annotated[str | None, typer.Option(metavar="NAME", help="As this profile of the file would.")] = None,
     local_domain: Annotated[list[str] | None, typer.Option(metavar="D", help="A local domain; repeatable.")] = None,

@@ -27,7 +27,7 @@ _HEAD: Final = ("timestamp", "level", "event", "exception", "pid")
 
 def log(
     mail: Annotated[
-        str | None, typer.Argument(metavar="[MAIL]", help="A mail's or delivery's id, or an address.")
+        str | None, typer.Argument(metavar="MAIL", help="A mail's or delivery's id, or an address.")
     ] = None,
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the log grows.")] = False,

@@ -18,7 +18,7 @@ _NEEDED: Final = ("server", "user", "password", "to", "local_user")
 
 def pull(  # noqa: PLR0913 (one parameter an option)
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME…]", help="Profiles; all enabled ones if none.")
+        list[str] | None, typer.Argument(metavar="NAME", help="Profiles; all enabled ones if none.")
     ] = None,
     *,
     config: ConfigOption = DEFAULT_CONFIG,

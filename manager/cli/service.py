@@ -18,7 +18,7 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> int:
 
 
 def fetcher(config: ConfigOption = DEFAULT_CONFIG) -> int:
-    """Run a fetcher: poll mailboxes, and delete mail that was delivered."""
+    """Run a fetcher: poll mailboxes, delete what was delivered."""
     return _run_alone("fetcher", config)
 
 

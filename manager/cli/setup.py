@@ -10,7 +10,7 @@ from manager.cli.options import DEFAULT_CONFIG, ConfigOption
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to write them.", show_default=False)] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write them.", show_default=False)] = Path(),
 ) -> int:
     """Write a commented pps.toml and a secret key."""
     from manager.sample import write_sample  # noqa: PLC0415 (only this command needs it)

@@ -16,7 +16,7 @@ _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
 def status(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> int:
-    """Show how profiles, deliveries and targets stand, and what waits for a person."""
+    """Show how profiles, deliveries and targets stand."""
     from common.config import load_config  # noqa: PLC0415 (slow)
     from manager.standing import read_status  # noqa: PLC0415
 
