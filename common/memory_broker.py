@@ -1,0 +1,199 @@
+"""The embedded broker: queues in this process's memory, for `pps run`. It holds encoded bytes, as a real one would.
+
+Room is per queue, and a message keeps its place until it is settled. Were it shared, a router that holds a fetched mail
+could wait for room for its jobs while fetchers fill all room with more fetched mails: nobody could ever go on. So each
+step waits only for the next one's room: fetched waits for jobs, jobs (of each target) for outcomes, and whoever takes
+an outcome publishes nothing. pps.dead, which nobody needs to empty, never makes anyone wait: it drops its oldest.
+"""
+
+import asyncio
+from collections import defaultdict, deque
+from dataclasses import dataclass
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from common.broker import DEAD, FETCHED, Broker, Consumption, Depth, Handler, MessageTooLargeError
+from common.handling import Delivery, Handling
+from common.messages import MAX_MESSAGE, one_line
+from common.room import Room
+
+ROOM_OCTETS: Final = 32 * 1024 * 1024
+"""Octets of messages in one queue: some thousand small mails, so that a burst is absorbed and memory is not eaten."""
+
+OVERHEAD_OCTETS: Final = 512
+"""What a message costs besides its body: a queue of tiny ones must be bounded too."""
+
+DEAD_MESSAGES: Final = 100
+"""Dead letters that are kept for a look, newest last: at most 100 MiB."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Message:
+    body: bytes
+    message_id: str
+    reason: str = ""  # why it is in pps.dead
+
+    @property
+    def size(self) -> int:
+        return len(self.body) + OVERHEAD_OCTETS
+
+
+class _Queue:
+    """Messages in order, and who takes them in turn."""
+
+    def __init__(self, room: int) -> None:
+        self.room = Room(octets=room)
+        self.ready: deque[_Message] = deque()
+        self.consumers: deque[MemoryConsumption] = deque()
+
+    def put(self, message: _Message) -> None:
+        self.ready.append(message)
+        self.dispatch()
+
+    def put_back(self, message: _Message) -> None:
+        self.ready.appendleft(message)
+        self.dispatch()
+
+    def dispatch(self) -> None:
+        """Hand out what waits, to each consumer in turn."""
+        for _ in range(len(self.consumers)):
+            while self.ready and self.consumers[0].free:
+                self.consumers[0].offer(self.ready.popleft())
+                self.consumers.rotate(-1)
+            self.consumers.rotate(-1)
+
+
+class MemoryBroker(Broker):
+    """Queues that live and die with this process."""
+
+    def __init__(self, log: FilteringBoundLogger, *, room: int = ROOM_OCTETS) -> None:
+        self._log = log
+        self._queues: defaultdict[str, _Queue] = defaultdict(lambda: _Queue(room))
+        self._publishing: set[asyncio.Task[object]] = set()
+        self._round_trips = 0
+        self._closed = False
+
+    async def publish(self, queue: str, body: bytes, *, message_id: str) -> None:
+        """See Broker."""
+        if len(body) > MAX_MESSAGE:
+            raise MessageTooLargeError(f"{len(body)} octets for {queue}, at most {MAX_MESSAGE}")
+        if self._closed:
+            raise RuntimeError("the broker is closed")
+        if not self._publishing:
+            self._round_trips += 1
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 (coroutines run in tasks; says so to the type checker)
+        self._publishing.add(task)
+        try:
+            await self._put(queue, _Message(body=body, message_id=message_id))
+            await asyncio.sleep(0)  # the confirmation comes later, as from any broker: publishes of one tick overlap
+        finally:
+            self._publishing.discard(task)
+
+    async def consume(self, queue: str, handler: Handler, *, prefetch: int) -> Consumption:
+        """See Broker."""
+        return MemoryConsumption(self, self._queues[queue], handler, prefetch=prefetch, log=self._log.bind(queue=queue))
+
+    async def depth(self, queue: str) -> Depth:
+        """See Broker."""
+        found = self._queues.get(queue)
+        return Depth(ready=len(found.ready), consumers=len(found.consumers)) if found else Depth(ready=0, consumers=0)
+
+    @property
+    def blocked(self) -> bool:
+        """See Broker."""
+        return not self._queues[FETCHED].room.fits(MAX_MESSAGE + OVERHEAD_OCTETS)
+
+    @property
+    def volatile(self) -> bool:
+        """See Broker."""
+        return True
+
+    @property
+    def round_trips(self) -> int:
+        """See Broker."""
+        return self._round_trips
+
+    async def close(self) -> None:
+        """See Broker."""
+        self._closed = True
+        for task in self._publishing:
+            task.cancel()
+        consumptions = [consumption for queue in self._queues.values() for consumption in queue.consumers]
+        await asyncio.gather(*(consumption.abandon() for consumption in consumptions))
+
+    def bury(self, message: _Message, reason: str) -> None:
+        """Keep a message in pps.dead."""
+        self._put_dead(_Message(body=message.body, message_id=message.message_id, reason=one_line(reason)))
+
+    async def _put(self, queue: str, message: _Message) -> None:
+        if queue == DEAD:
+            self._put_dead(message)
+            return
+        await self._queues[queue].room.take(message.size)
+        self._queues[queue].put(message)
+
+    def _put_dead(self, message: _Message) -> None:
+        dead = self._queues[DEAD]
+        if len(dead.ready) >= DEAD_MESSAGES:
+            dropped = dead.ready.popleft()
+            dead.room.give(dropped.size)
+            self._log.warning("dead_letter_dropped", message_id=dropped.message_id, reason=dropped.reason)
+        dead.room.squeeze_in(message.size)
+        dead.put(message)
+
+
+class _MemoryDelivery(Delivery):
+    """A message in a handler's hands; it keeps its place in the queue's room."""
+
+    def __init__(self, broker: MemoryBroker, queue: _Queue, message: _Message) -> None:
+        self.body = message.body
+        self._broker = broker
+        self._queue = queue
+        self._message = message
+
+    def ack(self) -> None:
+        self._queue.room.give(self._message.size)
+
+    def requeue(self) -> None:
+        self._queue.put_back(self._message)
+
+    async def bury(self, reason: str) -> None:
+        self._broker.bury(self._message, reason)
+
+
+class MemoryConsumption(Consumption):
+    """A running consumer of one queue."""
+
+    def __init__(
+        self, broker: MemoryBroker, queue: _Queue, handler: Handler, *, prefetch: int, log: FilteringBoundLogger
+    ) -> None:
+        self._broker = broker
+        self._queue = queue
+        self._handling = Handling(handler, prefetch=prefetch, log=log, freed=queue.dispatch)
+        queue.consumers.append(self)
+        queue.dispatch()
+
+    @property
+    def free(self) -> bool:
+        """Whether it would begin a message at once."""
+        return self._handling.free
+
+    def offer(self, message: _Message) -> None:
+        """Begin this message."""
+        self._handling.offer(_MemoryDelivery(self._broker, self._queue, message))
+
+    async def stop(self) -> None:
+        """See Consumption."""
+        self._leave()
+        await self._handling.stop()
+
+    async def abandon(self) -> None:
+        """Stop at once: handlers that run are cancelled, their messages go back."""
+        self._leave()
+        await self._handling.abandon()
+
+    def _leave(self) -> None:
+        if self in self._queue.consumers:
+            self._queue.consumers.remove(self)

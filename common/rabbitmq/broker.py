@@ -1,0 +1,102 @@
+"""RabbitMQ as a Broker: one line for publishing, one for consuming, wired together here."""
+
+import asyncio
+import logging
+
+from structlog.typing import FilteringBoundLogger
+
+from common.backoff import back_off
+from common.broker import Broker, Consumption, Depth, Handler
+from common.rabbitmq.address import Address, parse_address
+from common.rabbitmq.channel import NOT_FOUND, ChannelLostError
+from common.rabbitmq.consumption import RabbitConsumption
+from common.rabbitmq.line import Line
+from common.rabbitmq.publishing import Publisher
+
+
+async def connect_rabbitmq(url: str, *, role: str, log: FilteringBoundLogger) -> Broker:
+    """Connect to the cluster that `url` names; raises UsageError for a wrong URL, PpsError when no node takes us."""
+    # Each fault that pika would log reaches us as an exception or callback, and is logged once where it is handled.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    broker = RabbitBroker(parse_address(url), role=role, log=log)
+    try:
+        await broker.open()
+    except BaseException:
+        await broker.close()
+        raise
+    return broker
+
+
+class RabbitBroker(Broker):
+    """A broker that outlives us: `volatile` is false."""
+
+    def __init__(self, address: Address, *, role: str, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._publishing = Line(address, name=f"pps {role} publish", log=log)
+        self._consuming = Line(address, name=f"pps {role} consume", log=log)
+        self._publisher = Publisher(self._publishing, log)
+        self._consumptions: set[RabbitConsumption] = set()
+
+    async def open(self) -> None:
+        """Connect both lines for the first time; raises PpsError."""
+        await self._publishing.open()
+        await self._consuming.open()
+
+    async def publish(self, queue: str, body: bytes, *, message_id: str) -> None:
+        """See Broker."""
+        await self._publisher.publish(queue, body, message_id=message_id)
+
+    async def consume(self, queue: str, handler: Handler, *, prefetch: int) -> Consumption:
+        """See Broker."""
+        consumption = RabbitConsumption(
+            queue,
+            handler,
+            prefetch=prefetch,
+            line=self._consuming,
+            publisher=self._publisher,
+            log=self._log,
+            ended=self._consumptions.discard,
+        )
+        self._consumptions.add(consumption)
+        try:
+            await consumption.begun()
+        except asyncio.CancelledError:
+            await consumption.abandon()
+            raise
+        return consumption
+
+    async def depth(self, queue: str) -> Depth:
+        """See Broker."""
+        while True:
+            connection = await self._consuming.connection()
+            try:
+                ready, consumers = await connection.declare(queue, passive=True)
+            except ChannelLostError as error:
+                if error.code == NOT_FOUND:
+                    return Depth(ready=0, consumers=0)
+                self._log.warning("depth_unknown", queue=queue, reason=str(error))
+                await asyncio.sleep(back_off(1))
+            else:
+                return Depth(ready=ready, consumers=consumers)
+
+    @property
+    def blocked(self) -> bool:
+        """See Broker."""
+        return self._publishing.blocked
+
+    @property
+    def volatile(self) -> bool:
+        """See Broker."""
+        return False
+
+    @property
+    def round_trips(self) -> int:
+        """See Broker."""
+        return self._publisher.round_trips
+
+    async def close(self) -> None:
+        """See Broker."""
+        await asyncio.gather(*(consumption.abandon() for consumption in self._consumptions))
+        await self._publisher.close()
+        await self._publishing.close()
+        await self._consuming.close()

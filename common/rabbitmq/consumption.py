@@ -1,0 +1,103 @@
+"""One consumer of one queue, over as many channels as it takes: a lost one is replaced, and its tags die with it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from pika import BasicProperties
+from structlog.typing import FilteringBoundLogger
+
+from common.backoff import back_off
+from common.broker import Consumption, Handler
+from common.handling import Handling
+from common.rabbitmq.channel import ChannelLostError
+from common.rabbitmq.consuming import ConsumingChannel, RabbitDelivery
+from common.rabbitmq.line import Line
+from common.rabbitmq.publishing import Publisher
+
+
+class RabbitConsumption(Consumption):
+    """A running consumer. `begun` waits until the broker knows it for the first time."""
+
+    def __init__(  # noqa: PLR0913 (the parts it works with)
+        self,
+        queue: str,
+        handler: Handler,
+        *,
+        prefetch: int,
+        line: Line,
+        publisher: Publisher,
+        log: FilteringBoundLogger,
+        ended: "Callable[[RabbitConsumption], None]",
+    ) -> None:
+        self._queue = queue
+        self._prefetch = prefetch
+        self._line = line
+        self._publisher = publisher
+        self._log = log.bind(queue=queue)
+        self._handling = Handling(handler, prefetch=prefetch, log=self._log)
+        self._ended = ended
+        self._channel: ConsumingChannel | None = None
+        self._known = asyncio.Event()
+        self._keeper = asyncio.create_task(self._keep(), name=f"consumer of {queue}")
+
+    async def begun(self) -> None:
+        """Return once the broker has confirmed the consumer."""
+        await self._known.wait()
+
+    async def stop(self) -> None:
+        """See Consumption."""
+        await self._end(self._handling.stop)
+
+    async def abandon(self) -> None:
+        """Stop at once: handlers that run are cancelled, their messages go back."""
+        await self._end(self._handling.abandon)
+
+    async def _end(self, end_handling: Callable[[], Awaitable[None]]) -> None:
+        self._keeper.cancel()
+        if self._channel is not None:
+            self._channel.cancel()
+        try:
+            await end_handling()
+        finally:
+            await asyncio.wait([self._keeper])
+            if self._channel is not None:
+                await self._channel.close()
+            self._ended(self)
+
+    async def _keep(self) -> None:
+        failures = 0
+        while True:
+            connection = await self._line.connection()
+            try:
+                self._channel = ConsumingChannel(
+                    await connection.channel(), self._queue, prefetch=self._prefetch, publisher=self._publisher
+                )
+                await self._consume(self._channel)
+                failures = 0
+                reason = str(self._channel.closed.result())
+            except ChannelLostError as error:
+                failures += 1
+                reason = str(error)
+            if not connection.lost.done():  # else the line tells, and waits
+                self._log.warning("consumer_channel_lost", reason=reason)
+                await asyncio.sleep(back_off(max(failures, 1)))
+
+    async def _consume(self, channel: ConsumingChannel) -> None:
+        """Consume until the channel is lost; a consumer that the broker cancels is a fault to recover from."""
+        try:
+            while True:
+                await channel.consume(partial(self._received, channel))
+                self._known.set()
+                await channel.ended()
+                if channel.closed.done():
+                    return
+                self._log.warning("consumer_cancelled")
+                await asyncio.sleep(back_off(1))
+        except ChannelLostError:
+            await channel.close()  # it may have been mere silence
+            raise
+
+    def _received(self, channel: ConsumingChannel, tag: int, properties: BasicProperties, body: bytes) -> None:
+        message_id = properties.message_id or ""
+        self._handling.offer(RabbitDelivery(body, message_id=message_id, tag=tag, channel=channel))
