@@ -1,0 +1,172 @@
+"""What is done with one job: claim → deliver → outcome → ack, in this order."""
+
+import time
+from dataclasses import dataclass
+
+from structlog.typing import FilteringBoundLogger
+
+from common.blobs import BlobStore, NoBlobError
+from common.broker import OUTCOMES, Ack, Broker, Dead, Requeue, Settlement
+from common.crashpoints import reach
+from common.failures import Scope
+from common.ledger import Ledger
+from common.ledger.records import Claim
+from common.messages import (
+    DeliveryJob,
+    DeliveryOutcome,
+    Inline,
+    Result,
+    Stage,
+    UndecodableError,
+    decode,
+    encode,
+    one_line,
+)
+from deliverer.attempt import Attempt
+from deliverer.breaker import Breaker
+from deliverer.claim import JobClaim, to_the_end
+from deliverer.content import ContentSource, ContentUnavailableError
+from deliverer.target import ClaimLostError, Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What every lane of a worker shares."""
+
+    broker: Broker
+    ledger: Ledger
+    blobs: BlobStore
+
+
+class Jobs:
+    """Handles the jobs of one target; what their attempts tell of the target goes to its breaker."""
+
+    def __init__(
+        self, name: str, target: Target, breaker: Breaker, services: Services, log: FilteringBoundLogger
+    ) -> None:
+        self.name = name
+        self.target = target
+        self.breaker = breaker
+        self._broker = services.broker
+        self._ledger = services.ledger
+        self._blobs = services.blobs
+        self._log = log
+
+    async def handle(self, body: bytes) -> Settlement:
+        """Make the attempt that a message asks for. Cancelled before the final step, it never happened."""
+        try:
+            job = decode(body, DeliveryJob)
+        except UndecodableError as error:
+            return Dead(str(error))
+        if job.target != self.name:
+            return Dead(f"a job for the target {job.target}")
+        claim = JobClaim(self._ledger, job, repeatable=self.target.repeatable)
+        try:
+            return await self._handle(job, claim)
+        except BaseException:
+            await claim.give_back()
+            raise
+
+    async def _handle(self, job: DeliveryJob, claim: JobClaim) -> Settlement:
+        taken = await claim.take()
+        if taken is Claim.DENIED:
+            return Ack()
+        if taken is Claim.EXPIRED:
+            await self._conclude(job, _expired())
+            return Ack()
+        reach("deliverer.after_claim")  # a crash from here on leaves a claim that runs out
+        attempt = await self._attempt(job, claim, again=taken is Claim.AGAIN)
+        if attempt is None:
+            return Ack()  # another has the job by now
+        if attempt.is_outage:
+            self._report(job, attempt)
+            await claim.give_back()
+            return Requeue()
+        if attempt.result is Result.NO_CONTENT:
+            await claim.give_back()  # before the outcome: the mail that is fetched again comes with this same attempt
+        await self._conclude(job, attempt)
+        return Ack()
+
+    async def _attempt(self, job: DeliveryJob, claim: JobClaim, *, again: bool) -> Attempt | None:
+        content = ContentSource.of(job, self._blobs)
+        try:
+            async with claim.kept():
+                attempt = await self.target.deliver(job, content, again=again, before_dot=claim.confirm)
+        except ClaimLostError:
+            self._log.warning("claim_lost", delivery=job.delivery_id, attempt=job.attempt)
+            return None
+        except NoBlobError as error:
+            return _not_delivered(Result.NO_CONTENT, Stage.DATA, str(error))
+        except ContentUnavailableError as error:
+            return _not_delivered(Result.DEFERRED, Stage.DATA, f"the blob store can't be read: {error}")
+        except Exception as error:  # noqa: BLE001 (a broken target or mail must not take the worker with it)
+            # A fault of ours must not hold up the queue: it counts, so that it ends with a person.
+            self._log.exception("delivery_failed", delivery=job.delivery_id)
+            result, stage = (Result.AMBIGUOUS, Stage.DOT) if claim.final else (Result.DEFERRED, Stage.DATA)
+            return _not_delivered(result, stage, f"internal error: {type(error).__name__}")
+        self.breaker.saw(job.mail_id, attempt)
+        return attempt
+
+    async def _conclude(self, job: DeliveryJob, attempt: Attempt) -> None:
+        self._report(job, attempt)
+        if attempt.result is not Result.DELIVERED:
+            await self._keep_bytes(job)
+        # Once something was sent, how it went must become known: a cancellation waits for the confirmation.
+        body = encode(_outcome(job, attempt))
+        await to_the_end(self._broker.publish(OUTCOMES, body, message_id=job.delivery_id))
+        reach("deliverer.after_outcome")  # a crash costs a second outcome, or a claim denied: nothing
+
+    async def _keep_bytes(self, job: DeliveryJob) -> None:
+        """Make an inline mail a blob, for the retry or the fallback user; without one it would be fetched again."""
+        if not isinstance(job.content, Inline):
+            return
+        try:
+            if not await self._blobs.exists(job.mail_id):
+                await self._blobs.put(job.mail_id, job.content.data)
+        except OSError as error:
+            self._log.error("blob_not_written", mail=job.mail_id, error=error.strerror)
+
+    def _report(self, job: DeliveryJob, attempt: Attempt) -> None:
+        self._log.info(
+            "delivery_attempted",
+            delivery=job.delivery_id,
+            mail=job.mail_id,
+            recipient=job.recipient,
+            target=self.name,
+            attempt=job.attempt,
+            result=attempt.result.value,
+            code=attempt.code,
+            reply=attempt.reply,
+            stage=attempt.stage.value,
+            duration=round(attempt.duration, 3),
+            counted=not attempt.is_outage,
+        )
+
+
+def _expired() -> Attempt:
+    return Attempt(
+        result=Result.AMBIGUOUS,
+        stage=Stage.CLAIM,
+        scope=Scope.MAIL,
+        reply="a deliverer died at it: it may have been delivered",
+    )
+
+
+def _not_delivered(result: Result, stage: Stage, reason: str) -> Attempt:
+    return Attempt(result=result, stage=stage, scope=Scope.MAIL, reply=one_line(reason))
+
+
+def _outcome(job: DeliveryJob, attempt: Attempt) -> DeliveryOutcome:
+    return DeliveryOutcome(
+        delivery_id=job.delivery_id,
+        mail_id=job.mail_id,
+        attempt=job.attempt,
+        result=attempt.result,
+        code=attempt.code,
+        enhanced=attempt.enhanced,
+        reply=attempt.reply,
+        stage=attempt.stage,
+        target=job.target,
+        duration=attempt.duration,
+        at=time.time_ns() // 1_000_000,
+    )

@@ -1,0 +1,113 @@
+"""One target's lane: its queue is consumed while it is in service, and it is probed while it isn't."""
+
+import asyncio
+from collections.abc import Awaitable
+from functools import partial
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from common.backoff import back_off
+from common.broker import Broker, Consumption, Requeue, Settlement, jobs_queue
+from common.ledger import Ledger
+from deliverer.jobs import Jobs
+
+STOP_SECONDS: Final = 20.0
+"""How long deliveries under way may take to finish at the end, before they are cut where they are."""
+
+MAX_PROBE_SECONDS: Final = 60.0
+"""Between two probes of a target: how late its recovery may be noticed."""
+
+PAUSE_MARGIN_SECONDS: Final = 120.0
+"""How much longer than the wait a pause holds: a probe may take its time; if we die, the pause must end by itself."""
+
+
+class Lane:
+    """Consumes one target's jobs, `prefetch` at a time."""
+
+    def __init__(self, jobs: Jobs, *, broker: Broker, ledger: Ledger, log: FilteringBoundLogger, prefetch: int) -> None:
+        self._jobs = jobs
+        self._name = jobs.name
+        self._target = jobs.target
+        self._breaker = jobs.breaker
+        self._broker = broker
+        self._ledger = ledger
+        self._log = log
+        self._prefetch = prefetch
+        self._ending: set[asyncio.Task[None]] = set()  # consumptions that still wait for their handlers
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; then finish what is under way, or after STOP_SECONDS cut it."""
+        try:
+            while not stop.is_set():
+                await self._consume(stop)
+                if not stop.is_set():
+                    await first_of(stop.wait(), self._recover())
+        finally:
+            await self._end()
+
+    async def _consume(self, stop: asyncio.Event) -> None:
+        """Consume until the target is out of service or all stops; handlers that still run then go on running."""
+        halted = asyncio.Event()
+        handler = partial(self._handle, halted)
+        consumption = await self._broker.consume(jobs_queue(self._name), handler, prefetch=self._prefetch)
+        try:
+            await first_of(stop.wait(), self._breaker.tripped.wait())
+        finally:
+            self._ending.add(asyncio.create_task(_stop(consumption, halted)))
+
+    async def _handle(self, halted: asyncio.Event, body: bytes) -> Settlement:
+        if self._breaker.tripped.is_set():
+            await halted.wait()
+            return Requeue()
+        settlement = await self._jobs.handle(body)
+        if isinstance(settlement, Requeue):
+            await halted.wait()  # given back any sooner, the job would come straight back to us
+        return settlement
+
+    async def _recover(self) -> None:
+        """Probe the target, ever more rarely, until it is in service again."""
+        while True:
+            seconds = back_off(self._breaker.failures, most=MAX_PROBE_SECONDS)
+            self._log.warning("target_paused", reason=self._breaker.reason, probe_in=round(seconds, 1))
+            await self._ledger.pause_target(self._name, self._breaker.reason, seconds + PAUSE_MARGIN_SECONDS)
+            await asyncio.sleep(seconds)
+            trouble = await self._target.probe()
+            if trouble is None:
+                break
+            self._breaker.probe_failed(trouble)
+        await self._ledger.resume_target(self._name)
+        self._breaker.reset()
+        self._log.info("target_resumed")
+
+    async def _end(self) -> None:
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await asyncio.gather(*self._ending)
+        except TimeoutError:  # gather cancelled them: each has cut its handlers and given back their jobs
+            self._log.warning("deliveries_cut", after=STOP_SECONDS)
+
+
+async def _stop(consumption: Consumption, halted: asyncio.Event) -> None:
+    stopping = asyncio.create_task(consumption.stop())
+    try:
+        await asyncio.sleep(0)  # its first step: nothing is handed to us any more
+        halted.set()
+        await stopping
+    finally:
+        halted.set()
+        stopping.cancel()
+        await asyncio.wait({stopping})
+
+
+async def first_of(*events: Awaitable[object]) -> None:
+    """Return when the first of these ends, the others cancelled; raise what it raised."""
+    tasks = {asyncio.ensure_future(event) for event in events}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in done:
+        task.result()
