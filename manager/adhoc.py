@@ -5,6 +5,7 @@ They pass the same checks as the file's, and a complaint names the option instea
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -22,6 +23,9 @@ NAME: Final = "pull"
 _NOWHERE: Final = {"name": "explain", "server": "localhost 110", "user": "nobody", "password": "env:NONE"}
 _OPTIONS: Final = {"url": "--to", "ledger": "--state", "target": "--to"}
 """Options that are not called as the key is."""
+
+_KEY: Final = re.compile(r"\b(?P<key>[a-z]+(?:_[a-z]+)+|[a-z]+(?= =))(?: =(?: true)?)?")
+"""A key in a complaint that sets it against another: "tls = ", "distribute = true", "local_domain"."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -81,8 +85,12 @@ def _checked(model: type[M], table: Mapping[str, Any]) -> M:
 
 
 def _as_option(complaint: str) -> str:
-    """Begin with "--local-domain:" what begins with "local_domain:"."""
+    """Begin with "--local-domain:" what begins with "local_domain:", and write `--keep` for `keep = true`."""
     key, separator, rest = complaint.partition(":")
-    if not separator or not key.isidentifier():
-        return complaint
-    return f"{_OPTIONS.get(key, '--' + key.replace('_', '-'))}:{rest}"
+    if separator and key.isidentifier():
+        return f"{_option(key)}:{rest}"
+    return _KEY.sub(lambda match: _option(match["key"]), complaint)
+
+
+def _option(key: str) -> str:
+    return _OPTIONS.get(key, "--" + key.replace("_", "-"))

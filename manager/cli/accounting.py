@@ -11,7 +11,7 @@ MAX_QUARANTINED: Final = 5
 _WORDS: Final = {
     "deleted": "delivered and deleted",
     "kept": "delivered and kept on the server",
-    "left": "on the way still",
+    "left": "not done yet",
     "skipped": "skipped",
     "quarantined": "quarantined",
     "lost": "lost",
@@ -28,7 +28,7 @@ def recipients_of(report: PullReport) -> dict[str, int]:
 
 
 def closing_line(report: PullReport) -> str:
-    """Return "12 mails: 10 delivered and deleted, 2 on the way still"; what is zero is left out."""
+    """Return "12 mails: 10 delivered and deleted, 2 not done yet"; what is zero is left out."""
     counts = {words: sum(getattr(pulled, key) for pulled in report.profiles) for key, words in _WORDS.items()}
     total = sum(counts.values())
     if total == 0:
