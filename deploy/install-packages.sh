@@ -47,17 +47,24 @@ give_up() {
 [ "$(id -u)" = 0 ] || give_up "missing packages; install them as root: apt-get install --no-install-recommends$missing"
 command -v apt-get >/dev/null || give_up "no apt-get here; install what corresponds to Debian's:$missing"
 
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+trap 'exit 1' HUP INT TERM
+
 # Debian's own switch: 101 forbids maintainer scripts to start services. An administrator's switch stays untouched.
 guard=/usr/sbin/policy-rc.d
 if [ ! -e $guard ]; then
+    trap 'rm -f "$log" $guard' EXIT
     printf '#!/bin/sh\nexit 101\n' >$guard
     chmod 755 $guard
-    trap 'rm -f $guard' EXIT
-    trap 'exit 1' HUP INT TERM
 fi
-install() {
-    # shellcheck disable=SC2086 # the list is split on purpose
-    DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends $missing >&2
-}
+
+apt() { DEBIAN_FRONTEND=noninteractive apt-get --yes --quiet -o Dpkg::Use-Pty=0 "$@" >"$log" 2>&1; }
 echo "installing$missing" >&2
-install || { apt-get update --quiet >&2 && install; } || give_up "could not install$missing"
+# shellcheck disable=SC2086 # the list is split on purpose
+if ! apt install --no-install-recommends $missing; then
+    apt update && apt install --no-install-recommends $missing || {
+        tail -n 20 "$log" >&2
+        give_up "could not install$missing"
+    }
+fi
