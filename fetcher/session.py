@@ -133,7 +133,7 @@ class Session:
             try:
                 async for got in self.connection.retrieve(numbers, lambda number: self._incoming(by_number[number])):
                     confirmed.add(got.number)
-                    if not got.ok:
+                    if got.sink is None:
                         await self._skip(by_number[got.number], got.refused or "")
                         continue
                     crashpoints.reach("fetcher.after_retr")  # costs a fetch again

@@ -43,7 +43,7 @@ async def _compared_whole(session: "Session", pairs: Sequence[Known]) -> tuple[l
     if not by_number:
         return same, different
     async for got in session.connection.retrieve(list(by_number), lambda _number: Digest()):
-        if not got.ok:
+        if got.sink is None:
             continue  # neither the same nor another: left alone
         pair = by_number[got.number]
         (same if got.sink.value == pair.known.digest else different).append(pair)

@@ -85,7 +85,9 @@ class Writer:
             await self._wake.wait()
             if len(self._waiting) < MAX_BATCH and not self._closing:
                 await asyncio.sleep(LINGER_SECONDS)
-            batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+            # Whoever stopped waiting must not take the answer from one who asks for the same row.
+            waiting = [entry for entry in self._waiting if not entry.answer.done()]
+            batch, self._waiting = waiting[:MAX_BATCH], waiting[MAX_BATCH:]
             if not self._waiting and not self._closing:
                 self._wake.clear()
             if batch:

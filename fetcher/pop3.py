@@ -1,0 +1,222 @@
+"""POP3 without I/O (RFC 1939, 2449, 3206): bytes in, events out. No socket, clock or logger may be known here.
+
+A caller says what reply it expects, in the order of the commands it sent; then feeds what arrives, in any pieces.
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from common.failures import PollResult
+from common.messages import one_line
+
+MAX_STATUS: Final = 8192
+"""Octets of a status line; RFC 2449 says 512, real servers write whole sentences."""
+
+MAX_UIDL: Final = 1024
+"""Octets of a UIDL; RFC 1939 says 70, real servers write more."""
+
+CHUNK: Final = 64 * 1024
+"""Octets of a body that are held back at most before they are handed on: small mail comes in one event."""
+
+_TERMINATOR: Final = b"\r\n.\r\n"
+_STATUS: Final = re.compile(rb"(\+OK|-ERR)(?:[ \t]+(.*))?", re.DOTALL | re.IGNORECASE)
+_CODE: Final = re.compile(r"\[([A-Z/-]{1,64})\]", re.IGNORECASE)
+
+
+class DesynchronisedError(Exception):
+    """The server sent what no reply may look like, or what nobody asked for: drop the connection without QUIT."""
+
+
+class Expect(Enum):
+    """The form of a reply."""
+
+    STATUS = "status"  # one line
+    BODY = "body"  # one line and, after +OK, a dot-terminated body
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A reply's status line."""
+
+    ok: bool
+    text: str  # printable, response code included
+    code: str | None = None  # extended response code (RFC 2449, section 8), upper case: "IN-USE"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The next octets of a body, dots unstuffed."""
+
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A body is complete; believe it only once the next reply's status line is one."""
+
+
+Event = Status | Chunk | End
+
+
+class Reader:
+    """Turns octets into events. Only CRLF "." CRLF ends a body, the status line's own CRLF counting."""
+
+    def __init__(self) -> None:
+        self._expected: deque[Expect] = deque()
+        self._buffer = bytearray()
+        self._in_body = False
+        self._searched = 0
+        self._skip = 0  # octets of the status line's CRLF that stand before the body in the buffer
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is expected and nothing is left over."""
+        return not self._expected and not self._in_body and not self._buffer
+
+    def expect(self, form: Expect) -> None:
+        """Announce the reply to a command that is being sent."""
+        self._expected.append(form)
+
+    def feed(self, octets: bytes) -> Iterator[Event]:
+        """Take what arrived, yield what it completes; raises DesynchronisedError. Must be exhausted before the next."""
+        self._buffer += octets
+        while self._buffer:
+            event = self._body() if self._in_body else self._status()
+            if event is None:
+                return
+            yield event
+
+    def _status(self) -> Status | None:
+        if not self._expected:
+            raise DesynchronisedError(f"{len(self._buffer)} octets that nobody asked for")
+        end = self._buffer.find(b"\n")
+        if end < 0 or end > MAX_STATUS:
+            if len(self._buffer) > MAX_STATUS:
+                raise DesynchronisedError(f"a status line over {MAX_STATUS} octets")
+            return None
+        line = bytes(self._buffer[:end]).removesuffix(b"\r")
+        status = parse_status(line)
+        del self._buffer[: end + 1]
+        if self._expected.popleft() is Expect.BODY and status.ok:
+            self._buffer[:0] = b"\r\n"
+            self._in_body, self._searched, self._skip = True, 0, 2
+        return status
+
+    def _body(self) -> Chunk | End | None:
+        end = self._buffer.find(_TERMINATOR, self._searched)
+        if end >= 0:
+            return self._last(end)
+        self._searched = max(0, len(self._buffer) - len(_TERMINATOR) + 1)  # the end may straddle two pieces
+        if len(self._buffer) < CHUNK:
+            return None
+        cut = self._searched
+        stuffed = self._buffer.find(b"\r\n.", cut - 2, cut + 2)  # a line's dot must not be parted from its CRLF
+        if stuffed >= 0:
+            cut = stuffed
+        return self._taken(cut)
+
+    def _last(self, end: int) -> Chunk | End:
+        if end + 2 > self._skip:  # octets before the dot: they come first, the empty rest ends the body
+            chunk = self._taken(end + 2)
+            self._buffer[:0] = b"\r\n"
+            self._searched, self._skip = 0, 2
+            return chunk
+        del self._buffer[: len(_TERMINATOR)]
+        self._in_body = False
+        return End()
+
+    def _taken(self, cut: int) -> Chunk:
+        octets = unstuffed(bytes(self._buffer[:cut]))[self._skip :]
+        del self._buffer[:cut]
+        self._searched = max(0, self._searched - cut)
+        self._skip = 0
+        return Chunk(octets)
+
+
+def unstuffed(octets: bytes) -> bytes:
+    """Remove the dot that begins a line (RFC 1939, section 3), in bulk."""
+    return octets.replace(b"\r\n.", b"\r\n")
+
+
+def parse_status(line: bytes) -> Status:
+    """Read "+OK …" or "-ERR …" with its response code; raises DesynchronisedError."""
+    match = _STATUS.fullmatch(line)
+    if match is None:
+        raise DesynchronisedError("a reply that is neither +OK nor -ERR")
+    text = one_line((match[2] or b"").decode("utf-8", "replace"), 200)
+    code = _CODE.match(text)
+    return Status(ok=match[1].startswith(b"+"), text=text, code=code[1].upper() if code else None)
+
+
+def command(verb: str, *arguments: str) -> bytes:
+    """Return a command line; raises ValueError for an argument that could end it early."""
+    line = " ".join((verb, *arguments))
+    if any(c in line for c in "\r\n\0"):
+        raise ValueError(f"{verb}: an argument holds CR, LF or NUL")
+    return line.encode() + b"\r\n"
+
+
+def lines(body: bytes) -> list[bytes]:
+    """Return the lines of a multi-line reply."""
+    return body.removesuffix(b"\r\n").split(b"\r\n") if body else []
+
+
+def parse_capabilities(body: bytes) -> dict[str, tuple[str, ...]]:
+    """Return CAPA's lines by upper-case name (RFC 2449)."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in lines(body):
+        name, *arguments = line.decode("ascii", "replace").split() or [""]
+        if name:
+            found[name.upper()] = tuple(arguments)
+    return found
+
+
+def parse_sizes(body: bytes) -> dict[int, int]:
+    """Return listed size by message number; a malformed line is left out, and harms no other (getmail6 #277)."""
+    found: dict[int, int] = {}
+    for line in lines(body):
+        parts = line.split()
+        if len(parts) >= 2 and _is_number(parts[0]) and _is_number(parts[1]):  # noqa: PLR2004 (number and size)
+            found[int(parts[0])] = int(parts[1])
+    return found
+
+
+def parse_uidls(body: bytes) -> dict[int, bytes]:
+    """Return UIDL by message number; the bytes after any white space, too long ones left out."""
+    found: dict[int, bytes] = {}
+    for line in lines(body):
+        parts = line.split(None, 1)
+        if len(parts) == 2 and _is_number(parts[0]) and len(parts[1]) <= MAX_UIDL:  # noqa: PLR2004 (number and UIDL)
+            found[int(parts[0])] = parts[1].rstrip()
+    return found
+
+
+def _is_number(text: bytes) -> bool:
+    return text.isdigit() and len(text) <= 18  # noqa: PLR2004 (what fits 64 bits)
+
+
+_BY_CODE: Final = {
+    "AUTH": PollResult.AUTH,
+    "IN-USE": PollResult.IN_USE,
+    "LOGIN-DELAY": PollResult.THROTTLED,
+    "SYS/TEMP": PollResult.THROTTLED,
+    "SYS/PERM": PollResult.PROTOCOL,
+}
+_BY_WORDS: Final[Sequence[tuple[PollResult, re.Pattern[str]]]] = (
+    (PollResult.IN_USE, re.compile(r"\block(ed)?\b|in use|\bbusy\b|already (open|logged)", re.IGNORECASE)),
+    (PollResult.THROTTLED, re.compile(r"\bwait\b|too many|login limit|try (again )?later|temporar", re.IGNORECASE)),
+)
+
+
+def sign_in_failure(status: Status) -> PollResult:
+    """Class a refused sign-in by its response code (RFC 2449, 3206), else by what servers write."""
+    if status.code in _BY_CODE:
+        return _BY_CODE[status.code]
+    for result, words in _BY_WORDS:
+        if words.search(status.text):
+            return result
+    return PollResult.AUTH
