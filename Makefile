@@ -2,6 +2,7 @@
 # A stamp in .venv makes the second run quick; a changed lock sets up again.
 
 PYTHON ?= python3
+export PYTHON
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up

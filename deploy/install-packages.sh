@@ -37,6 +37,12 @@ dovecot | servers)
     exit 2
     ;;
 esac
+if [ "$what" = python ] && [ -z "$missing" ]; then
+    "${PYTHON:-python3}" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+        echo "Python 3.11 or newer is needed: make PYTHON=python3.11" >&2
+        exit 1
+    }
+fi
 [ -n "$missing" ] || exit 0
 
 give_up() {

@@ -4,7 +4,10 @@ from collections import Counter
 
 import pytest
 
-from tests.mails import by_recipient, mail, varied
+from common.header import split_header
+from common.messages import RoutingPolicy
+from router.recipients import recipients_of
+from tests.mails import DOMAIN, FALLBACK, Sample, by_recipient, mail, varied
 from tests.sample import LOCAL_USERS, demo_mails
 
 
@@ -49,3 +52,11 @@ def test_the_sample_has_25_mails_for_the_four_users() -> None:
     assert len({sample.label for sample in samples}) == len({sample.raw for sample in samples}) == 25
     assert set(by_recipient(samples)) == {f"{user}@example.com" for user in LOCAL_USERS}
     assert Counter(len(sample.recipients) for sample in samples)[1] > 10
+
+
+@pytest.mark.parametrize("sample", [*demo_mails(), *varied(60, odd=True)], ids=lambda sample: sample.label)
+def test_the_router_gives_each_mail_to_whom_the_builder_says(sample: Sample) -> None:
+    """The builder states the recipients on its own; the product must come to the same."""
+    policy = RoutingPolicy(distribute=True, local_domains=(DOMAIN,), fallback=f"{FALLBACK}@{DOMAIN}", same_users=False)
+    routed = recipients_of(sample.raw[: split_header(sample.raw)], policy, header_cut=False)
+    assert sorted(routed.addresses) == sorted(sample.recipients)
