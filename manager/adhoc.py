@@ -39,14 +39,16 @@ def routing_policy(local_user: str, local_domains: list[str]) -> RoutingPolicy:
 def adhoc_config(profile: Mapping[str, Any], *, to: str, state: str | None, current: Path) -> Config:
     """Return a configuration of one profile and one target, whose ledger, blobs and log are kept from pull to pull.
 
-    The target is named after its URL, so that mail which waits for one target never goes to another. Raises
-    UsageError; nothing is written before all is checked, and then only the folder of the state is made.
+    The target is named after its URL, so that mail which waits for one target never goes to another; the profile after
+    its mailbox, so that one mailbox's leftovers don't count as another's. Raises UsageError; nothing is written before
+    all is checked, and then only the folder of the state is made.
     """
     target = _checked(TargetSettings, {"url": to}).anchored(current)
-    name = f"{NAME}-{hashlib.sha256(target.url.encode()).hexdigest()[:8]}"
-    checked = anchored_profile(_checked(Profile, {**profile, "name": NAME, "target": name}), current)
+    target_name = f"{NAME}-{hashlib.sha256(target.url.encode()).hexdigest()[:8]}"
+    checked = anchored_profile(_checked(Profile, {**profile, "name": NAME, "target": target_name}), current)
+    named = checked.model_copy(update={"name": f"{NAME}-{checked.mailbox[:8]}"})
     service = _service(state, current)
-    return Config(service=service, targets={name: target}, profiles=(checked,), path=current / "pull")
+    return Config(service=service, targets={target_name: target}, profiles=(named,), path=current / "pull")
 
 
 def _service(state: str | None, current: Path) -> Service:

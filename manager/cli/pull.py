@@ -84,7 +84,7 @@ async def _pull(config: "Config", names: list[str], *, managed_by: str, as_json:
 
     with shown_progress(shown=sys.stderr.isatty() and not as_json) as progress:
         report = await pull_profiles(config, names, progress=progress, managed_by=managed_by)
-    complaints = [] if report.done else accounting.complaints(report, await read_status(config))
+    complaints = [] if report.done else accounting.complaints(report, await read_status(config), config.targets)
     if as_json:
         typer.echo(json.dumps(accounting.document(report, complaints)))
     else:

@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tests.command import ROOT, pps, tree
 from tests.maildir import messages
 from tests.mails import mail
+from tests.servers.dovecot import Dovecot
 from tests.servers.fixtures_dovecot import Mailbox
 from tests.servers.process import free_port
 
@@ -75,7 +77,7 @@ def test_a_wrong_password_is_one_line_and_shown_nowhere(mailbox: Mailbox, tmp_pa
     ended = pps(*options(mailbox), folder=tmp_path, environment={"SECRET": CANARY})
 
     assert ended.code == 1
-    assert ended.err.startswith("pps: pull: ")
+    assert ended.err.startswith("pps: pull-")
     assert ended.err.count("\n") == 1
     assert len(mailbox.remaining()) == 3
     assert CANARY not in ended.out + ended.err
@@ -92,7 +94,7 @@ def test_a_server_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     )
 
     assert ended.code == 1
-    assert ended.err.startswith("pps: pull: ")
+    assert ended.err.startswith("pps: pull-")
     assert str(port) in ended.err
     assert ended.err.count("\n") == 1
 
@@ -116,6 +118,19 @@ def test_mail_stays_while_its_target_is_down(mailbox: Mailbox, tmp_path: Path) -
     assert (ended.code, ended.out) == (1, "3 mails: 3 not done yet\n")
     assert ended.err.startswith("pps: target pull-")
     assert len(mailbox.remaining()) == 3
+
+
+def test_what_one_mailbox_left_undone_is_not_another_s(dovecot: Dovecot, mailbox: Mailbox, tmp_path: Path) -> None:
+    """The exit code and the closing line tell of the mailbox that was asked for."""
+    other = dovecot.add_user(f"{mailbox.user}-other")
+    dovecot.plant(other, [mail()])
+    plant_three(mailbox)
+    secret = {"SECRET": mailbox.password}
+    pps(*options(mailbox, to=f"lmtp://127.0.0.1:{free_port()}"), folder=tmp_path, environment=secret)
+
+    ended = pps(*options(replace(mailbox, user=other)), folder=tmp_path, environment=secret)
+
+    assert (ended.code, ended.out, ended.err) == (0, "1 mail: 1 delivered and deleted\n", "")
 
 
 def test_profiles_of_a_file_are_pulled_by_name(mailbox: Mailbox, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_each_failed_profile_paused_target_and_quarantined_mail_has_its_line() -
         ),
     )
 
-    lines = complaints(report, standing)
+    lines = complaints(report, standing, {"local"})
 
     assert lines[:4] == [
         "branch: mail.example.com refused the password of u: check password",
@@ -89,11 +89,26 @@ def test_each_failed_profile_paused_target_and_quarantined_mail_has_its_line() -
     assert len(lines) == 3 + 5
 
 
+def test_mail_that_waits_for_another_target_is_told() -> None:
+    """It was routed when another target was named, and must not silently go elsewhere or wait for ever."""
+    standing = Status(
+        at=0,
+        profiles=(),
+        deliveries={"local": {"deferred": 3}, "pull-1": {"pending": 1, "deferred": 1, "delivered": 5}, "pull-2": {}},
+        targets=(TargetStatus(name="pull-1", reason="connection refused", paused_since=0),),
+        quarantined=(),
+    )
+
+    assert complaints(PullReport(profiles=(pulled(left=2),)), standing, {"local"}) == [
+        "2 deliveries of an earlier pull wait for target pull-1: pull once more with the target they had"
+    ]
+
+
 def test_json_tells_the_same() -> None:
     """Scripts get the counts apart."""
     report = PullReport(profiles=(pulled(deleted=2, recipients={"ann@a.example": 2}),))
 
-    found = document(report, complaints(report, NOTHING))
+    found = document(report, complaints(report, NOTHING, ()))
 
     assert found["done"] is True
     assert found["profiles"][0]["deleted"] == 2

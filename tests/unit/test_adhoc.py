@@ -64,6 +64,13 @@ def test_the_target_is_named_after_its_url(tmp_path: Path) -> None:
     assert here.targets[here.profiles[0].target].url == f"maildir:{tmp_path}/a/{{user}}"
 
 
+def test_the_profile_is_named_after_its_mailbox(tmp_path: Path) -> None:
+    """What one mailbox left undone must not count as another's; how it is distributed may change."""
+    here, again, there = (config(tmp_path, **one) for one in ({}, {"local_user": "bob"}, {"user": "other"}))
+
+    assert here.profiles[0].name == again.profiles[0].name != there.profiles[0].name
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
