@@ -1,7 +1,8 @@
 """A job's mail as a stream of chunks, from the message or the blob store, checked against its digest on the way."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from common.blobs import BlobStore, NoBlobError
 from common.messages import Content, DeliveryJob, Inline
@@ -34,25 +35,30 @@ class ContentSource:
         """Whether octets over 127 must be reckoned with: known of inline mail, assumed of a blob."""
         return not (isinstance(self._content, Inline) and self._content.data.isascii())
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the mail; raise NoBlobError at the end if it isn't the mail that was fetched, else it is whole.
 
         Nothing may be made final, no dot sent and no file linked, before the last chunk was asked for. Also raises
         ContentUnavailableError.
         """
         digest = hashlib.sha256()
-        async for chunk in self._read():
-            digest.update(chunk)
-            yield chunk
+        async with aclosing(self._read()) as pieces:  # a file that is left midway is closed at once
+            async for chunk in pieces:
+                digest.update(chunk)
+                yield chunk
         if digest.digest() != self._digest:
             raise NoBlobError("the stored mail differs from the one that was fetched")
 
-    async def _read(self) -> AsyncIterator[bytes]:
+    async def _read(self) -> AsyncGenerator[bytes, None]:
         if isinstance(self._content, Inline):
             yield self._content.data
             return
+        stream = self._blobs.stream(self._content.key)
         try:
-            async for chunk in self._blobs.stream(self._content.key):
+            async for chunk in stream:
                 yield chunk
         except OSError as error:
             raise ContentUnavailableError(error.strerror or type(error).__name__) from error
+        finally:
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()

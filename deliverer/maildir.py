@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
@@ -91,11 +92,12 @@ class MaildirTarget(Target):
     async def _write(self, file: MailFile, trace: bytes, content: ContentSource) -> None:
         edge = MaildirEdge()
         gathered = bytearray(edge.feed(trace))
-        async for chunk in _pieces(content):
-            if gathered and len(gathered) + len(chunk) > BATCH:
-                await self._in_thread(partial(file.write, bytes(gathered), last=False))
-                gathered.clear()
-            gathered += edge.feed(chunk)
+        async with aclosing(content.chunks()) as chunks:
+            async for chunk in chunks:
+                if len(gathered) + len(chunk) > BATCH:
+                    await self._in_thread(partial(file.write, bytes(gathered), last=False))
+                    gathered.clear()
+                gathered += edge.feed(chunk)
         gathered += edge.finish()
         await self._in_thread(partial(file.write, bytes(gathered), last=True))
 
@@ -117,12 +119,6 @@ class MaildirTarget(Target):
 def file_name(delivery_id: str) -> str:
     """Return the name that a delivery has in every attempt: sorted by time in mail readers, unique by its id."""
     return f"{int(delivery_seconds(delivery_id))}.{delivery_id}.pps"
-
-
-async def _pieces(content: ContentSource) -> AsyncIterator[bytes]:
-    async for chunk in content.chunks():
-        for start in range(0, len(chunk), BATCH):
-            yield chunk[start : start + BATCH]
 
 
 def _said(error: OSError) -> str:

@@ -84,9 +84,10 @@ class Session:
         except asyncio.CancelledError:
             client.close()
             raise
-        # Flow control to the last octet: what was drained is in the kernel's hands, and memory holds one block.
+        # Flow control to the last octet: what was drained is in the kernel's hands, and memory holds one block. Not 0:
+        # a TLS transport would take its empty buffer for a full one, and wait for ever.
         if isinstance(client.transport, asyncio.WriteTransport):
-            client.transport.set_write_buffer_limits(high=0)
+            client.transport.set_write_buffer_limits(high=1)
         return cls(client, client.protocol, settings.deadlines)
 
     async def transact(

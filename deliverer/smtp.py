@@ -1,6 +1,7 @@
 """An SMTP or LMTP server as a target."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from structlog.typing import FilteringBoundLogger
 
@@ -83,5 +84,6 @@ class SmtpTarget(Target):
 
 async def _mail(trace: bytes, content: ContentSource) -> AsyncGenerator[bytes, None]:
     yield trace
-    async for chunk in content.chunks():
-        yield chunk
+    async with aclosing(content.chunks()) as chunks:
+        async for chunk in chunks:
+            yield chunk
