@@ -5,21 +5,22 @@ the connection is dropped.
 """
 
 import asyncio
-import contextlib
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Generic, Protocol, Self, TypeVar
 
 from common.failures import PollError, PollResult
 from common.profile import Server, Tls
 from fetcher.pop3 import (
+    Capabilities,
     Chunk,
     DesynchronisedError,
     End,
     Event,
     Expect,
+    Listed,
     Reader,
     Status,
     command,
@@ -28,36 +29,14 @@ from fetcher.pop3 import (
     parse_uidls,
     sign_in_failure,
 )
-from fetcher.tls import client_context, handshake_failure, needs_encryption
+from fetcher.streams import READ_OCTETS, Limits, Streams, cause, connect, upgraded
+from fetcher.tls import client_context, needs_encryption
 
-READ_OCTETS: Final = 256 * 1024
 WINDOW: Final = 16
 """Commands sent ahead of their replies where the server offers PIPELINING (RFC 2449, section 6.6)."""
 
 WINDOW_OCTETS: Final = 4 * 1024 * 1024
 """Listed octets asked for ahead: a session that must stop soon is not behind sixteen large mails."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Deadlines and caps; each keeps a hostile or broken server from holding a session for ever."""
-
-    connect: float = 30.0  # seconds, TLS handshake included
-    greeting: float = 60.0  # seconds; tarpits take long
-    idle: float = 60.0  # seconds without an octet
-    reply: float = 300.0  # seconds for a reply, and 1 s more for each KiB of it: a least rate
-    least_rate: int = 1024  # octets a second
-    multi_line: int = 64 * 1024 * 1024  # octets of LIST, UIDL, CAPA or TOP: a million mails' UIDLs
-    mail: int = 256 * 1024 * 1024  # octets of one mail
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One mail as the server lists it; `uidl` is None where it has none to give."""
-
-    number: int
-    size: int
-    uidl: bytes | None
 
 
 class Sink(Protocol):
@@ -82,27 +61,10 @@ class Retrieved(Generic[S]):
     refused: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What the server offers (RFC 2449); `known` is False where it has no CAPA."""
-
-    names: dict[str, tuple[str, ...]]
-    known: bool
-
-    def has(self, name: str) -> bool:
-        """Whether the server offers it."""
-        return name in self.names
-
-    @property
-    def top(self) -> bool:
-        """Whether TOP is worth a try: offered, or nobody knows."""
-        return self.has("TOP") or not self.known
-
-
 class Connection:
     """A POP3 connection. `open`, `authenticate`, then the rest; `quit` makes deletions final, `abort` never does."""
 
-    def __init__(self, server: Server, streams: "_Streams", limits: Limits) -> None:
+    def __init__(self, server: Server, streams: Streams, limits: Limits) -> None:
         self.server = server
         self.capabilities = Capabilities({}, known=False)
         self.round_trips = 0  # waits for the server that nothing else overlapped
@@ -120,7 +82,7 @@ class Connection:
         limits = limits or Limits()
         implicit = server.implicit_tls or tls is Tls.IMPLICIT
         context = client_context(ca, server) if implicit else None
-        connection = cls(server, await _connect(server, context, limits), limits)
+        connection = cls(server, await connect(server, context, limits), limits)
         try:
             await connection._greet()
             await connection._ask_capabilities()
@@ -312,7 +274,7 @@ class Connection:
         except TimeoutError:
             raise PollError(PollResult.NETWORK, f"{self.server}: no answer in {idle:.0f} s") from None
         except (OSError, ssl.SSLError) as error:
-            raise PollError(PollResult.NETWORK, f"{self.server}: connection lost: {_cause(error)}") from error
+            raise PollError(PollResult.NETWORK, f"{self.server}: connection lost: {cause(error)}") from error
         if not octets:
             raise PollError(PollResult.NETWORK, f"{self.server}: the server closed the connection")
         self._reply_octets += len(octets)
@@ -355,7 +317,7 @@ class Connection:
             raise PollError(PollResult.TLS, f"{self.server}: STLS is offered, but refused: {status.text}")
         if not self._protocol.idle or self._events:
             raise self._broken("octets before the TLS handshake")  # CVE-2021-39272 and its kin
-        self._streams = await _upgraded(self._streams, client_context(ca, self.server), self.server, self._limits)
+        self._streams = await upgraded(self._streams, client_context(ca, self.server), self.server, self._limits)
         await self._ask_capabilities()  # what was said in cleartext doesn't count
 
     def _broken(self, what: str) -> PollError:
@@ -367,77 +329,6 @@ class Connection:
         return self._broken(str(error))
 
 
-@dataclass(slots=True)
-class _Streams:
-    """The two directions of a connection, and who is at the other end."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    peer: str
-
-    def write(self, octets: bytes) -> None:
-        self.writer.write(octets)
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError, RuntimeError):
-            self.writer.transport.abort()
-
-
-async def _connect(server: Server, context: ssl.SSLContext | None, limits: Limits) -> _Streams:
-    named = server.host if context is not None else None
-    try:
-        async with asyncio.timeout(limits.connect):
-            reader, writer = await asyncio.open_connection(
-                server.host,
-                server.port,
-                ssl=context,
-                server_hostname=named,
-                happy_eyeballs_delay=0.25,
-                limit=READ_OCTETS,
-            )
-    except TimeoutError:
-        raise PollError(PollResult.NETWORK, f"{server}: no connection in {limits.connect:.0f} s") from None
-    except ssl.SSLError as error:
-        raise handshake_failure(error, server) from error
-    except OSError as error:
-        raise PollError(PollResult.NETWORK, f"{server}: {_unreachable(error)}") from error
-    return _Streams(reader, writer, str(writer.get_extra_info("peername")[0]))
-
-
-async def _upgraded(streams: _Streams, context: ssl.SSLContext, server: Server, limits: Limits) -> _Streams:
-    """Begin TLS on the connection. The old reader is left behind with whatever it may still hold in cleartext."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=READ_OCTETS, loop=loop)
-    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-    try:
-        async with asyncio.timeout(limits.connect):
-            transport = await loop.start_tls(streams.writer.transport, protocol, context, server_hostname=server.host)
-    except TimeoutError:
-        raise PollError(PollResult.TLS, f"{server}: no TLS handshake in {limits.connect:.0f} s") from None
-    except ssl.SSLError as error:
-        raise handshake_failure(error, server) from error
-    except OSError as error:
-        raise PollError(PollResult.TLS, f"{server}: the TLS handshake was cut: {_cause(error)}") from error
-    if transport is None:
-        raise PollError(PollResult.TLS, f"{server}: the TLS handshake was cut")
-    protocol.connection_made(transport)
-    return replace(streams, reader=reader, writer=asyncio.StreamWriter(transport, protocol, reader, loop))
-
-
 def _groups(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     for start in range(0, len(numbers), size):
         yield numbers[start : start + size]
-
-
-def _unreachable(error: OSError) -> str:
-    import socket  # noqa: PLC0415 (only for its error type)
-
-    if isinstance(error, socket.gaierror):
-        return "there is no such host: check the name in server"
-    if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
-        return "the connection was refused: check the port in server"
-    return f"can't connect: {_cause(error)}"
-
-
-def _cause(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -9,8 +9,9 @@ from typing import Final
 
 from common.failures import PollError, PollResult
 from common.ledger.records import KnownMail, ListedMail
-from fetcher.connection import Connection, Listed
+from fetcher.connection import Connection
 from fetcher.incoming import header_hash
+from fetcher.pop3 import Listed
 
 CONTENT_KEY: Final = b"\0header:"
 

@@ -175,6 +175,32 @@ def parse_capabilities(body: bytes) -> dict[str, tuple[str, ...]]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the server offers (RFC 2449); `known` is False where it has no CAPA."""
+
+    names: dict[str, tuple[str, ...]]
+    known: bool
+
+    def has(self, name: str) -> bool:
+        """Whether the server offers it."""
+        return name in self.names
+
+    @property
+    def top(self) -> bool:
+        """Whether TOP is worth a try: offered, or nobody knows."""
+        return self.has("TOP") or not self.known
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One mail as the server lists it; `uidl` is None where it has none to give."""
+
+    number: int
+    size: int
+    uidl: bytes | None
+
+
 def parse_sizes(body: bytes) -> dict[int, int]:
     """Return listed size by message number; a malformed line is left out, and harms no other (getmail6 #277)."""
     found: dict[int, int] = {}

@@ -1,0 +1,100 @@
+"""The two directions of a connection: opening them, upgrading them to TLS, and the deadlines and caps that hold."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from dataclasses import dataclass, replace
+from typing import Final
+
+from common.failures import PollError, PollResult
+from common.profile import Server
+from fetcher.tls import handshake_failure
+
+READ_OCTETS: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Deadlines and caps; each keeps a hostile or broken server from holding a session for ever."""
+
+    connect: float = 30.0  # seconds, TLS handshake included
+    greeting: float = 60.0  # seconds; tarpits take long
+    idle: float = 60.0  # seconds without an octet
+    reply: float = 300.0  # seconds for a reply, and 1 s more for each KiB of it: a least rate
+    least_rate: int = 1024  # octets a second
+    multi_line: int = 64 * 1024 * 1024  # octets of LIST, UIDL, CAPA or TOP: a million mails' UIDLs
+    mail: int = 256 * 1024 * 1024  # octets of one mail
+
+
+@dataclass(slots=True)
+class Streams:
+    """The two directions of a connection, and who is at the other end."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    peer: str
+
+    def write(self, octets: bytes) -> None:
+        """Send octets, or queue them until the other end reads."""
+        self.writer.write(octets)
+
+    def close(self) -> None:
+        """Drop the connection."""
+        with contextlib.suppress(OSError, RuntimeError):
+            self.writer.transport.abort()
+
+
+async def connect(server: Server, context: ssl.SSLContext | None, limits: Limits) -> Streams:
+    """Connect, with TLS from the first byte if there is a context; raises PollError."""
+    named = server.host if context is not None else None
+    try:
+        async with asyncio.timeout(limits.connect):
+            reader, writer = await asyncio.open_connection(
+                server.host,
+                server.port,
+                ssl=context,
+                server_hostname=named,
+                happy_eyeballs_delay=0.25,
+                limit=READ_OCTETS,
+            )
+    except TimeoutError:
+        raise PollError(PollResult.NETWORK, f"{server}: no connection in {limits.connect:.0f} s") from None
+    except ssl.SSLError as error:
+        raise handshake_failure(error, server) from error
+    except OSError as error:
+        raise PollError(PollResult.NETWORK, f"{server}: {_unreachable(error)}") from error
+    return Streams(reader, writer, str(writer.get_extra_info("peername")[0]))
+
+
+async def upgraded(streams: Streams, context: ssl.SSLContext, server: Server, limits: Limits) -> Streams:
+    """Begin TLS on the connection. The old reader is left behind with whatever it may still hold in cleartext."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=READ_OCTETS, loop=loop)
+    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    try:
+        async with asyncio.timeout(limits.connect):
+            transport = await loop.start_tls(streams.writer.transport, protocol, context, server_hostname=server.host)
+    except TimeoutError:
+        raise PollError(PollResult.TLS, f"{server}: no TLS handshake in {limits.connect:.0f} s") from None
+    except ssl.SSLError as error:
+        raise handshake_failure(error, server) from error
+    except OSError as error:
+        raise PollError(PollResult.TLS, f"{server}: the TLS handshake was cut: {cause(error)}") from error
+    if transport is None:
+        raise PollError(PollResult.TLS, f"{server}: the TLS handshake was cut")
+    protocol.connection_made(transport)
+    return replace(streams, reader=reader, writer=asyncio.StreamWriter(transport, protocol, reader, loop))
+
+
+def _unreachable(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return "there is no such host: check the name in server"
+    if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
+        return "the connection was refused: check the port in server"
+    return f"can't connect: {cause(error)}"
+
+
+def cause(error: BaseException) -> str:
+    """Return what went wrong in the system's words."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
