@@ -1,7 +1,7 @@
 """One POP3 session, from listing to QUIT. The order of the steps is what keeps mail; each says what a crash costs."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -61,6 +61,7 @@ class Workplace:
     ledger: Ledger
     blobs: BlobStore
     settler: Settler
+    targets: Collection[str]  # that the configuration names
     log: FilteringBoundLogger
     base: Path  # where relative paths of secrets and CA files begin
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -29,7 +29,16 @@ ORPHAN_SECONDS: Final = 7 * 86_400
 class Sweeper:
     """Publishes due deliveries, sends lost messages' mail back to be fetched, removes what is past its keeping."""
 
-    def __init__(self, *, broker: Broker, ledger: Ledger, blobs: BlobStore, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        *,
+        broker: Broker,
+        ledger: Ledger,
+        blobs: BlobStore,
+        targets: Collection[str],
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._targets = targets  # that the configuration names
         self._broker = broker
         self._ledger = ledger
         self._blobs = blobs
@@ -81,12 +90,16 @@ class Sweeper:
             if due.planned.target not in paused
             and (began_empty or due.retry or await self._job_is_gone(jobs_queue(due.planned.target), due.age))
         ]
-        missing = [planned for planned in wanted if not await self._publish_job(planned)]
+        missing = [planned for planned in wanted if self._is_orphaned(planned) or not await self._publish_job(planned)]
         if missing:
             ids = tuple(planned.delivery_id for planned in missing)
             await self._ledger.fetch_again(Return(delivery_ids=ids, counted=not began_empty))
             self._note_returned(planned.mail_id for planned in missing)
         return bool(taken)
+
+    def _is_orphaned(self, planned: PlannedDelivery) -> bool:
+        """Whether nobody will ever take the job: its target left the configuration. Routed anew, it gets the new one."""
+        return self._broker.volatile and planned.target not in self._targets
 
     async def _sweep_mails(self, *, began_empty: bool) -> bool:
         taken = await self._ledger.take_stale()

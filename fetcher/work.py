@@ -43,7 +43,8 @@ class FetcherWorker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Poll and sweep until `stop` is set; then let polls end, or break them off."""
-        sweeper = Sweeper(broker=self._at.broker, ledger=self._at.ledger, blobs=self._at.blobs, log=self._log)
+        at = self._at
+        sweeper = Sweeper(broker=at.broker, ledger=at.ledger, blobs=at.blobs, targets=at.targets, log=self._log)
         await sweeper.begin()
         sweeping = asyncio.create_task(sweeper.run(self._at.settler.redirected))
         scheduling = asyncio.create_task(self._schedule(stop))

@@ -89,7 +89,12 @@ class Scene:
         )
 
     async def route(
-        self, uidl: bytes, *recipients: str, fingerprint: str | None = None, content: str | None = None
+        self,
+        uidl: bytes,
+        *recipients: str,
+        fingerprint: str | None = None,
+        content: str | None = None,
+        target: str = "local",
     ) -> Route:
         """Record who gets a mail."""
         mail = self.known[uidl]
@@ -103,7 +108,7 @@ class Scene:
                 digest=digest(content or mail.mail_id),
                 recipients=tuple(PlannedRecipient(address=one, reason="To") for one in recipients),
                 fallback="postmaster@example.com",
-                target="local",
+                target=target,
                 sender="",
                 source_host="127.0.0.1",
             )

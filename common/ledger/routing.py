@@ -1,6 +1,7 @@
 """A router's decision becomes a copy and its deliveries, in one commit. Idempotent: a repeat finds the same rows."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import bindparam, exists, or_, select, tuple_, update
@@ -170,8 +171,20 @@ async def _wanting_attempt(
         for row in (await connection.execute(_open_deliveries(part, time))).all():
             if row.id in created or row.mail_id in by_id or row.next_attempt_at <= time:
                 mail = by_id.get(row.mail_id, by_copy[row.copy_id])
-                wanted.setdefault(mail.mail_id, []).append(planned_delivery(row))
+                planned = await _retargeted(connection, planned_delivery(row), mail, may_move=row.ambiguous == 0)
+                wanted.setdefault(mail.mail_id, []).append(planned)
     return wanted
+
+
+async def _retargeted(
+    connection: AsyncConnection, planned: PlannedDelivery, mail: RoutedMail, *, may_move: bool
+) -> PlannedDelivery:
+    """Follow a profile whose target was changed; where the old target may have the mail already, it stays."""
+    if planned.target == mail.target or not may_move:
+        return planned
+    change = update(deliveries).where(deliveries.c.id == planned.delivery_id)
+    await connection.execute(change.values(target=mail.target))
+    return replace(planned, target=mail.target)
 
 
 def _open_deliveries(copy_ids: list[str], time: int) -> Any:  # noqa: ANN401 (a select over all columns)

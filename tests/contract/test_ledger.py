@@ -185,6 +185,17 @@ async def test_routing_twice_makes_the_same_rows(ledger: Ledger) -> None:
     assert [p.delivery_id for p in first.deliveries] == [p.delivery_id for p in second.deliveries]
 
 
+async def test_a_delivery_follows_its_profile_to_a_new_target(ledger: Ledger) -> None:
+    """The administrator corrected the target: mail that waited for the wrong one goes to the right one."""
+    scene = await Scene.begin(ledger, b"u1")
+    await scene.fetch(b"u1")
+    (first,) = (await scene.route(b"u1", "ann@example.com", target="wrong")).deliveries
+    (second,) = (await scene.route(b"u1", "ann@example.com", target="right")).deliveries
+    assert (first.delivery_id, first.target) == (second.delivery_id, "wrong")
+    assert second.target == "right"
+    assert (await scene.one("SELECT target FROM deliveries"))[0] == "right"
+
+
 async def test_a_stale_fetch_routes_nothing(ledger: Ledger) -> None:
     """A message of an earlier fetch, found after the mail was sent back, is dropped."""
     scene = await Scene.begin(ledger, b"u1")
