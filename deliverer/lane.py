@@ -48,6 +48,9 @@ class Lane:
 
     async def _consume(self, stop: asyncio.Event) -> None:
         """Consume until the target is out of service or all stops; handlers that still run then go on running."""
+        for ended in [task for task in self._ending if task.done()]:
+            self._ending.remove(ended)
+            ended.result()
         halted = asyncio.Event()
         handler = partial(self._handle, halted)
         consumption = await self._broker.consume(jobs_queue(self._name), handler, prefetch=self._prefetch)
@@ -69,8 +72,8 @@ class Lane:
         """Probe the target, ever more rarely, until it is in service again."""
         while True:
             seconds = back_off(self._breaker.failures, most=MAX_PROBE_SECONDS)
-            self._log.warning("target_paused", reason=self._breaker.reason, probe_in=round(seconds, 1))
             await self._ledger.pause_target(self._name, self._breaker.reason, seconds + PAUSE_MARGIN_SECONDS)
+            self._log.warning("target_paused", reason=self._breaker.reason, probe_in=round(seconds, 1))
             await asyncio.sleep(seconds)
             trouble = await self._target.probe()
             if trouble is None:

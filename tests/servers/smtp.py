@@ -83,6 +83,7 @@ class SmtpServer:
         self.connections = 0
         self.open_connections = 0
         self.dot_came = asyncio.Event()
+        self.hung = asyncio.Event()  # a client is being let hang
         self._lmtp = lmtp
         self._extensions = extensions
         self._context = context
@@ -265,6 +266,7 @@ class _Conversation:
             self._writer.transport.pause_reading()  # type: ignore[attr-defined]  # a stream's transport can read, too
             await asyncio.Event().wait()
         if answer is Act.HANG:
+            self._server.hung.set()
             while await self._reader.read(65536):
                 pass
             raise _HangUpError
