@@ -98,7 +98,7 @@ class Sweeper:
         return bool(taken)
 
     def _is_orphaned(self, planned: PlannedDelivery) -> bool:
-        """Whether nobody will ever take the job: its target left the configuration. Routed anew, it gets the new one."""
+        """Whether nobody will ever take the job: its target left the configuration. Routed anew, it gets another."""
         return self._broker.volatile and planned.target not in self._targets
 
     async def _sweep_mails(self, *, began_empty: bool) -> bool:
