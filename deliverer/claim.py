@@ -55,9 +55,9 @@ class JobClaim:
         return True
 
     async def give_back(self) -> None:
-        """Release the claim, unless the final step may have been taken: then it runs out, and the doubt shows."""
+        """Release the claim; but where a mail may be delivered that can't be looked for, it runs out: doubt must show."""
         held, self._held = self._held, None
-        if held is not None and not self.final:
+        if held is not None and (self._request.repeatable or not self.final):
             await to_the_end(self._ledger.release(held))
 
     async def _take(self) -> Claim:

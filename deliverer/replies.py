@@ -127,7 +127,7 @@ def _result(reply: Reply, stage: Stage) -> Result:
 
 
 def _scope(reply: Reply, stage: Stage) -> Scope:
-    if stage is Stage.CONNECT or reply.code in OUTSIDE:
+    if stage is Stage.CONNECT or (reply.code in OUTSIDE and stage is not Stage.DOT):
         return Scope.SERVER
     return Scope.RECIPIENT if stage is Stage.RCPT or _is_full(reply, stage) else Scope.MAIL
 

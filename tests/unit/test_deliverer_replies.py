@@ -37,6 +37,7 @@ SERVER, MAIL, RECIPIENT = Scope.SERVER, Scope.MAIL, Scope.RECIPIENT
         (0, "not a reply", Stage.DOT, AMBIGUOUS, MAIL),
         (0, "not a reply", Stage.RCPT, DEFERRED, RECIPIENT),
         (530, "5.7.0 authenticate first", Stage.MAIL, DEFERRED, SERVER),
+        (530, "5.7.0 authenticate first", Stage.DOT, DEFERRED, MAIL),
         (535, "5.7.8 wrong password", Stage.CONNECT, DEFERRED, SERVER),
         (554, "no service", Stage.CONNECT, DEFERRED, SERVER),
         (421, "too many", Stage.CONNECT, DEFERRED, SERVER),
