@@ -55,7 +55,7 @@ class JobClaim:
         return True
 
     async def give_back(self) -> None:
-        """Release the claim; but where a mail may be delivered that can't be looked for, it runs out: doubt must show."""
+        """Release the claim; where a mail may be delivered that can't be looked for, it runs out: doubt must show."""
         held, self._held = self._held, None
         if held is not None and (self._request.repeatable or not self.final):
             await to_the_end(self._ledger.release(held))
