@@ -34,6 +34,7 @@ class Streams:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     peer: str
+    underneath: asyncio.StreamWriter | None = None  # of a connection that began without TLS: collected, it would close
 
     def write(self, octets: bytes) -> None:
         """Send octets, or queue them until the other end reads."""
@@ -84,7 +85,8 @@ async def upgraded(streams: Streams, context: ssl.SSLContext, server: Server, li
     if transport is None:
         raise PollError(PollResult.TLS, f"{server}: the TLS handshake was cut")
     protocol.connection_made(transport)
-    return replace(streams, reader=reader, writer=asyncio.StreamWriter(transport, protocol, reader, loop))
+    writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+    return replace(streams, reader=reader, writer=writer, underneath=streams.writer)
 
 
 def _unreachable(error: OSError) -> str:
