@@ -1,3 +1,7 @@
-"""Registers the servers that tests may ask for by name: dovecot, mailbox, postgres, database."""
+"""Registers the servers that tests may ask for by name: dovecot, mailbox, postgres, database, rabbitmq."""
 
-pytest_plugins = ["tests.servers.fixtures_dovecot", "tests.servers.fixtures_postgres"]
+from importlib.util import find_spec
+
+_FIXTURES = [f"tests.servers.fixtures_{server}" for server in ("dovecot", "postgres", "rabbitmq")]
+
+pytest_plugins = [module for module in _FIXTURES if find_spec(module)]
