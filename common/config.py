@@ -21,6 +21,9 @@ from common.target_url import encryption, parse_target
 MAX_FILE: Final = 16 * 1024 * 1024
 """Octets of a configuration: 100,000 profiles fit; what is larger is the wrong file."""
 
+MANAGED_BY_FILE: Final = "file"
+"""Who wrote a profile into the ledger: the configuration file."""
+
 M = TypeVar("M", bound=BaseModel)
 
 _SECTIONS: Final = ("[service]", "[target.NAME]", "[[profile]]")

@@ -2,6 +2,7 @@
 
 import sys
 
+from common.config import MANAGED_BY_FILE
 from common.role import run_role
 from common.worker import Parts, Worker
 from fetcher.session import Workplace
@@ -24,5 +25,11 @@ async def build(parts: Parts, *, names: frozenset[str] | None = None) -> tuple[W
     return FetcherWorker(at, names=names), settler
 
 
+async def build_alone(parts: Parts) -> tuple[Worker, Worker]:
+    """Return the same for a process of its own, which brings the file's profiles into the ledger."""
+    await parts.ledger.sync_profiles(parts.config.profiles, managed_by=MANAGED_BY_FILE)
+    return await build(parts)
+
+
 if __name__ == "__main__":
-    sys.exit(run_role("fetcher", build, sys.argv[1:]))
+    sys.exit(run_role("fetcher", build_alone, sys.argv[1:]))

@@ -12,17 +12,20 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from common.config import Config
+from common.config import MANAGED_BY_FILE, Config
 from common.failures import PpsError, UsageError
 from common.ledger import Ledger, reading
 from common.ledger.records import ProfileStatus, Status
 from common.log import open_log
 from common.worker import Worker, alone, is_single, opened, run_in_order
-from manager.service import MANAGED_BY_FILE, compose
+from manager.service import compose
 
 LOOK_SECONDS: Final = 0.2
 SETTLE_SECONDS: Final = 60.0
 """How long deliveries that are under way may take after the session closed."""
+
+UNNOTICED_SECONDS: Final = 30.0
+"""How long a poll that is due may wait for somebody to begin it; a fetcher looks every second."""
 
 MAX_ROUNDS: Final = 100
 """Polls of one profile in one pull; each must have got something done to earn another."""
@@ -152,6 +155,8 @@ async def _polled(
         profile = await _look(ledger, name, names, progress)
         if profile.last_finished_at is not None and profile.last_finished_at >= began and not profile.polling:
             return profile
+        if not profile.polling and profile.read_at > began + UNNOTICED_SECONDS * 1000:
+            raise PpsError(f"{name} is due, but nobody polls it: is `pps run` or `pps fetcher` at work on this ledger?")
         await asyncio.sleep(LOOK_SECONDS)
 
 

@@ -5,11 +5,8 @@ import contextlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
-from common.config import Config
+from common.config import MANAGED_BY_FILE, Config
 from common.worker import Parts, Worker, alone, is_single, opened, run_in_order, stop_on_signals
-
-MANAGED_BY_FILE = "file"
-"""Who wrote a profile into the ledger: the configuration file."""
 
 
 async def run_service(config: Config, *, roles: set[str]) -> int:
