@@ -27,7 +27,7 @@ from fetcher.pop3 import (
     parse_capabilities,
     parse_sizes,
     parse_uidls,
-    sign_in_failure,
+    refusal,
 )
 from fetcher.streams import READ_OCTETS, Limits, Streams, cause, connect, upgraded
 from fetcher.tls import client_context, needs_encryption
@@ -102,7 +102,7 @@ class Connection:
                 raise PollError(PollResult.AUTH, f"{self.server}: {error}") from None
             status = await self._ask(line)
             if not status.ok:
-                result = sign_in_failure(status)
+                result = refusal(status, PollResult.AUTH)
                 said = status.text.replace(password, "***") if password else status.text
                 mend = ": check user and password" if result is PollResult.AUTH else ""
                 raise PollError(result, f"{self.server}: sign-in as {user} refused: {said}{mend}")
@@ -294,7 +294,7 @@ class Connection:
                 ) from error
             raise
         if not status.ok:
-            raise PollError(sign_in_failure(status), f"{self.server}: refused at once: {status.text}")
+            raise PollError(refusal(status, PollResult.THROTTLED), f"{self.server}: refused at once: {status.text}")
 
     async def _ask_capabilities(self) -> None:
         status, body = await self._ask_body(command("CAPA"))

@@ -16,12 +16,18 @@ from common.messages import one_line
 MAX_STATUS: Final = 8192
 """Octets of a status line; RFC 2449 says 512, real servers write whole sentences."""
 
+MAX_TEXT: Final = 200
+"""Octets of a status line's text that are kept: it is for people."""
+
 MAX_UIDL: Final = 1024
 """Octets of a UIDL; RFC 1939 says 70, real servers write more."""
 
 CHUNK: Final = 64 * 1024
 """Octets of a body that are held back at most before they are handed on: small mail comes in one event."""
 
+_CR: Final = 0x0D
+_CRLF: Final = b"\r\n"
+_DOTTED: Final = b"\r\n."
 _TERMINATOR: Final = b"\r\n.\r\n"
 _STATUS: Final = re.compile(rb"(\+OK|-ERR)(?:[ \t]+(.*))?", re.DOTALL | re.IGNORECASE)
 _CODE: Final = re.compile(r"\[([A-Z/-]{1,64})\]", re.IGNORECASE)
@@ -67,15 +73,22 @@ class Reader:
 
     def __init__(self) -> None:
         self._expected: deque[Expect] = deque()
-        self._buffer = bytearray()
+        self._buffer = bytearray()  # of a body it begins with the CRLF before it, until a first chunk is taken
         self._in_body = False
+        self._ended = False  # the body was handed on whole, its End was not
+        self._skip = 0  # octets of that CRLF
         self._searched = 0
-        self._skip = 0  # octets of the status line's CRLF that stand before the body in the buffer
+        self._stuffed = False  # whether a line that was searched begins with a dot
 
     @property
     def idle(self) -> bool:
         """Whether nothing is expected and nothing is left over."""
-        return not self._expected and not self._in_body and not self._buffer
+        return not self.pending and not self._buffer
+
+    @property
+    def pending(self) -> int:
+        """Replies that are expected and have not ended."""
+        return len(self._expected) + self._in_body
 
     def expect(self, form: Expect) -> None:
         """Announce the reply to a command that is being sent."""
@@ -84,62 +97,89 @@ class Reader:
     def feed(self, octets: bytes) -> Iterator[Event]:
         """Take what arrived, yield what it completes; raises DesynchronisedError. Must be exhausted before the next."""
         self._buffer += octets
-        while self._buffer:
-            event = self._body() if self._in_body else self._status()
-            if event is None:
-                return
+        while (event := self._next()) is not None:
             yield event
+
+    def _next(self) -> Event | None:
+        if self._ended:
+            self._ended = self._in_body = False
+            return End()
+        if not self._buffer:
+            return None
+        return self._body() if self._in_body else self._status()
 
     def _status(self) -> Status | None:
         if not self._expected:
             raise DesynchronisedError(f"{len(self._buffer)} octets that nobody asked for")
-        end = self._buffer.find(b"\n")
-        if end < 0 or end > MAX_STATUS:
+        end = self._buffer.find(b"\n", 0, MAX_STATUS + 1)
+        if end < 0:
             if len(self._buffer) > MAX_STATUS:
                 raise DesynchronisedError(f"a status line over {MAX_STATUS} octets")
             return None
         line = bytes(self._buffer[:end]).removesuffix(b"\r")
         status = parse_status(line)
-        del self._buffer[: end + 1]
         if self._expected.popleft() is Expect.BODY and status.ok:
-            self._buffer[:0] = b"\r\n"
-            self._in_body, self._searched, self._skip = True, 0, 2
+            self._begin_body(end)
+        else:
+            del self._buffer[: end + 1]
         return status
 
+    def _begin_body(self, end: int) -> None:
+        """Leave the status line's CRLF in the buffer: a dot after it begins a line."""
+        if self._buffer[end - 1] == _CR:
+            del self._buffer[: end - 1]
+        else:
+            self._buffer[: end + 1] = _CRLF
+        self._in_body, self._skip, self._searched, self._stuffed = True, len(_CRLF), 0, False
+
     def _body(self) -> Chunk | End | None:
-        end = self._buffer.find(_TERMINATOR, self._searched)
+        end = self._find_end()
         if end >= 0:
             return self._last(end)
         self._searched = max(0, len(self._buffer) - len(_TERMINATOR) + 1)  # the end may straddle two pieces
         if len(self._buffer) < CHUNK:
             return None
         cut = self._searched
-        stuffed = self._buffer.find(b"\r\n.", cut - 2, cut + 2)  # a line's dot must not be parted from its CRLF
-        if stuffed >= 0:
-            cut = stuffed
-        return self._taken(cut)
+        dotted = self._buffer.find(_DOTTED, cut - len(_DOTTED), cut + len(_DOTTED) - 1)
+        return self._taken(cut if dotted < 0 else dotted)  # a line's dots must not be parted from the CRLF before them
+
+    def _find_end(self) -> int:
+        """Return where the terminator begins, or -1. In most mails the first dot that begins a line is the end's."""
+        start = self._searched
+        if not self._stuffed:
+            start = self._buffer.find(_DOTTED, start)
+            if start < 0 or self._buffer.startswith(_TERMINATOR, start):
+                return start
+            self._stuffed = True
+        return self._buffer.find(_TERMINATOR, start)
 
     def _last(self, end: int) -> Chunk | End:
-        if end + 2 > self._skip:  # octets before the dot: they come first, the empty rest ends the body
-            chunk = self._taken(end + 2)
-            self._buffer[:0] = b"\r\n"
-            self._searched, self._skip = 0, 2
+        self._ended = True
+        chunk = self._taken(end + len(_CRLF))
+        del self._buffer[: len(_TERMINATOR) - len(_CRLF)]
+        if chunk.octets:
             return chunk
-        del self._buffer[: len(_TERMINATOR)]
-        self._in_body = False
+        self._ended = self._in_body = False
         return End()
 
     def _taken(self, cut: int) -> Chunk:
-        octets = unstuffed(bytes(self._buffer[:cut]))[self._skip :]
+        octets = bytes(self._buffer[:cut])
+        if self._stuffed:
+            octets = unstuffed(octets)
+        if self._skip:
+            octets = octets[self._skip :]
         del self._buffer[:cut]
-        self._searched = max(0, self._searched - cut)
-        self._skip = 0
+        self._skip = self._searched = 0
+        self._stuffed = False  # what little is left is searched again
         return Chunk(octets)
 
 
 def unstuffed(octets: bytes) -> bytes:
-    """Remove the dot that begins a line (RFC 1939, section 3), in bulk."""
-    return octets.replace(b"\r\n.", b"\r\n")
+    """Undo dot-stuffing (RFC 1939, section 3), in bulk.
+
+    No server that stuffs sends a line of one dot and more: there the dot is the mail's own, and stays.
+    """
+    return octets.replace(b"\r\n..", b"\r\n.")
 
 
 def parse_status(line: bytes) -> Status:
@@ -147,8 +187,10 @@ def parse_status(line: bytes) -> Status:
     match = _STATUS.fullmatch(line)
     if match is None:
         raise DesynchronisedError("a reply that is neither +OK nor -ERR")
-    text = one_line((match[2] or b"").decode("utf-8", "replace"), 200)
-    code = _CODE.match(text)
+    text = (match[2] or b"")[:MAX_TEXT].decode("utf-8", "replace")
+    if not text.isprintable():
+        text = one_line(text)
+    code = _CODE.match(text) if text.startswith("[") else None
     return Status(ok=match[1].startswith(b"+"), text=text, code=code[1].upper() if code else None)
 
 
@@ -238,11 +280,11 @@ _BY_WORDS: Final[Sequence[tuple[PollResult, re.Pattern[str]]]] = (
 )
 
 
-def sign_in_failure(status: Status) -> PollResult:
-    """Class a refused sign-in by its response code (RFC 2449, 3206), else by what servers write."""
+def refusal(status: Status, otherwise: PollResult) -> PollResult:
+    """Class a refusal by its response code (RFC 2449, 3206), else by what servers write, else as told."""
     if status.code in _BY_CODE:
         return _BY_CODE[status.code]
     for result, words in _BY_WORDS:
         if words.search(status.text):
             return result
-    return PollResult.AUTH
+    return otherwise
