@@ -4,16 +4,20 @@ Room is per queue, and a message keeps its place until it is settled. Were it sh
 could wait for room for its jobs while fetchers fill all room with more fetched mails: nobody could ever go on. So each
 step waits only for the next one's room: fetched waits for jobs, jobs (of each target) for outcomes, and whoever takes
 an outcome publishes nothing. pps.dead, which nobody needs to empty, never makes anyone wait: it drops its oldest.
+
+All that dies with these queues can be had again, from the ledger and the remote mailbox, but for outcomes: that a mail
+was delivered is known to nobody else. So an outcome is confirmed only once it is settled, which is when the ledger has
+it, and not while it merely lies here.
 """
 
 import asyncio
 from collections import defaultdict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from common.broker import DEAD, FETCHED, Broker, Consumption, Depth, Handler, MessageTooLargeError
+from common.broker import DEAD, FETCHED, OUTCOMES, Broker, Consumption, Depth, Handler, MessageTooLargeError
 from common.handling import Delivery, Handling
 from common.messages import MAX_MESSAGE, one_line
 from common.room import Room
@@ -33,6 +37,7 @@ class _Message:
     body: bytes
     message_id: str
     reason: str = ""  # why it is in pps.dead
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def size(self) -> int:
@@ -85,8 +90,11 @@ class MemoryBroker(Broker):
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 (coroutines run in tasks; says so to the type checker)
         self._publishing.add(task)
+        message = _Message(body=body, message_id=message_id)
         try:
-            await self._put(queue, _Message(body=body, message_id=message_id))
+            await self._put(queue, message)
+            if queue == OUTCOMES:
+                await message.settled.wait()
             await asyncio.sleep(0)  # the confirmation comes later, as from any broker: publishes of one tick overlap
         finally:
             self._publishing.discard(task)
@@ -155,6 +163,7 @@ class _MemoryDelivery(Delivery):
 
     def ack(self) -> None:
         self._queue.room.give(self._message.size)
+        self._message.settled.set()
 
     def requeue(self) -> None:
         self._queue.put_back(self._message)
