@@ -1,6 +1,8 @@
 """What is done with one job: claim → deliver → outcome → ack, in this order."""
 
+import asyncio
 import time
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
@@ -47,6 +49,8 @@ class Jobs:
         self.name = name
         self.target = target
         self.breaker = breaker
+        doubts = target.most_in_doubt
+        self._doubts = None if doubts is None else asyncio.Semaphore(doubts)
         self._broker = services.broker
         self._ledger = services.ledger
         self._blobs = services.blobs
@@ -75,7 +79,11 @@ class Jobs:
             await self._conclude(job, _expired())
             return Ack()
         reach("deliverer.after_claim")  # a crash from here on leaves a claim that runs out
-        attempt = await self._attempt(job, claim, again=taken is Claim.AGAIN)
+        async with AsyncExitStack() as doubt:
+            return await self._deliver(job, claim, doubt, again=taken is Claim.AGAIN)
+
+    async def _deliver(self, job: DeliveryJob, claim: JobClaim, doubt: AsyncExitStack, *, again: bool) -> Settlement:
+        attempt = await self._attempt(job, claim, doubt, again=again)
         if attempt is None:
             return Ack()  # another has the job by now
         if attempt.is_outage:
@@ -87,11 +95,18 @@ class Jobs:
         await self._conclude(job, attempt)
         return Ack()
 
-    async def _attempt(self, job: DeliveryJob, claim: JobClaim, *, again: bool) -> Attempt | None:
+    async def _attempt(
+        self, job: DeliveryJob, claim: JobClaim, doubt: AsyncExitStack, *, again: bool
+    ) -> Attempt | None:
+        async def before_dot() -> bool:
+            if self._doubts is not None:  # held until others know how it went: a crash doubles no more than these
+                await doubt.enter_async_context(self._doubts)
+            return await claim.confirm()
+
         content = ContentSource.of(job, self._blobs)
         try:
             async with claim.kept():
-                attempt = await self.target.deliver(job, content, again=again, before_dot=claim.confirm)
+                attempt = await self.target.deliver(job, content, again=again, before_dot=before_dot)
         except ClaimLostError:
             self._log.warning("claim_lost", delivery=job.delivery_id, attempt=job.attempt)
             return None

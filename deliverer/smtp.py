@@ -29,6 +29,7 @@ class SmtpTarget(Target):
         log: FilteringBoundLogger,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
+        self.most_in_doubt = options.connections
         self._settings = settings
         self._installation = installation
         self._received = options.received

@@ -44,6 +44,10 @@ class Target(ABC):
     repeatable: bool
     """Whether a delivery made twice is recognised, so that a claim that ran out can simply be made again."""
 
+    most_in_doubt: int | None = None
+    """How many mails may be past the step that can't be taken back while nobody but us knows how it went: as many may
+    come twice if we die then. None: any number, for none would."""
+
     @abstractmethod
     async def deliver(self, job: DeliveryJob, content: ContentSource, *, again: bool, before_dot: BeforeDot) -> Attempt:
         """Make one attempt at one delivery; whatever the far end does is an Attempt, never an exception.
