@@ -12,6 +12,7 @@ from pika.exceptions import AMQPError
 from pika.frame import Method
 from pika.spec import Basic, BasicProperties
 
+from common import crashpoints
 from common.rabbitmq.channel import Channel, Connection, persistent
 
 CONFIRM_SECONDS: Final = 30
@@ -76,6 +77,7 @@ class ConfirmingChannel:
             self._channel.raw.basic_publish("", publish.queue, publish.body, properties, mandatory=True)
         except AMQPError:
             publish.decide("the channel was lost")
+        crashpoints.reach("broker.after_publish")  # costs what its publisher's step costs: nobody was told
 
     async def close(self) -> None:
         """End the channel."""
