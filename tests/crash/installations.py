@@ -1,0 +1,79 @@
+"""The two forms in which the service is installed, each with scenes to play: one process, and one for each role."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.command import pps
+from tests.crash.rows import PostgresRows, Rows, SqliteRows
+from tests.crash.scene import ENVIRONMENT, Scene, config, new_boxes
+from tests.crash.service import ROLES, Service
+from tests.servers.dovecot import Dovecot
+from tests.servers.postgres import Postgres
+from tests.servers.rabbitmq import RabbitMQ
+
+
+@contextmanager
+def single(dovecot: Dovecot, folder: Path, *, target: str) -> Iterator[Scene]:
+    """Yield a scene for `pps run` with SQLite and the embedded broker, in a folder of its own; it is not started."""
+    boxes = new_boxes(dovecot)
+    (folder / "pps.toml").write_text(config(dovecot, boxes, ledger="sqlite:///pps.db", broker="memory:"))
+    service = Service(folder, commands=("run",), environment=ENVIRONMENT)
+    try:
+        yield Scene(service, SqliteRows(folder / "pps.db"), dovecot, box=boxes[target], target=target)
+        faults = service.faults()
+        assert not faults, faults
+    finally:
+        service.close()
+
+
+class Cluster:
+    """A fetcher, a router and a deliverer on RabbitMQ and PostgreSQL. They go on from scene to scene.
+
+    A scene that fails leaves nothing to the next: all begins anew in a fresh database and a fresh folder.
+    """
+
+    def __init__(
+        self, dovecot: Dovecot, postgres: Postgres, rabbitmq: RabbitMQ, new_folder: Callable[[], Path]
+    ) -> None:
+        self.postgres = postgres
+        self.rabbitmq = rabbitmq
+        self._dovecot = dovecot
+        self._new_folder = new_folder
+        self._service: Service | None = None
+
+    @contextmanager
+    def scene(self, *, target: str) -> Iterator[Scene]:
+        """Yield an empty scene while all three roles run."""
+        self.postgres.start()
+        self.rabbitmq.start()
+        if self._service is None:
+            self._begin()
+        assert self._service is not None
+        service = self._service
+        try:
+            service.start_all()
+            yield Scene(service, self._rows, self._dovecot, box=self._boxes[target], target=target)
+            faults = service.faults()
+            assert not faults, faults
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Kill the processes; the next scene begins anew."""
+        if self._service is not None:
+            self._service.close()
+            self.rabbitmq.wipe()
+        self._service = None
+
+    def _begin(self) -> None:
+        folder = self._new_folder()
+        self._boxes = new_boxes(self._dovecot)
+        database = self.postgres.fresh_database()
+        written = config(self._dovecot, self._boxes, ledger=database, broker=self.rabbitmq.url)
+        (folder / "pps.toml").write_text(written)
+        migrated = pps("migrate", folder=folder, environment=ENVIRONMENT)
+        assert migrated.code == 0, migrated.err
+        self._rows: Rows = PostgresRows(self.postgres, database.rpartition("/")[2])
+        self._service = Service(folder, commands=ROLES, environment=ENVIRONMENT)

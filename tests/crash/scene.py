@@ -1,0 +1,165 @@
+"""A lot of mails in a mailbox, and what must hold of them whatever is killed: at each moment, and in the end."""
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tests.crash.rows import Rows
+from tests.crash.service import Service
+from tests.maildir import Accounting, canonical, compare, messages, without_trace
+from tests.mails import DOMAIN, FALLBACK, USERS, Sample, by_recipient, mail, varied
+from tests.servers.dovecot import PASSWORD, Dovecot
+
+DRAIN_SECONDS: Final = 60.0
+"""How long a drain may take after the fault is healed: what would take minutes was made older."""
+
+LOOK_SECONDS: Final = 0.02
+NUDGE_SECONDS: Final = 1.0
+"""Between two looks at what waits: for the next poll, or for the next attempt."""
+
+TARGETS: Final = ("local", "mda")
+"""Where mail goes: into Maildirs, and to an LMTP server."""
+
+CONFIG: Final = """
+[service]
+ledger = "{ledger}"
+broker = "{broker}"
+log = "-"
+
+[target.local]
+url = "maildir:mail/{{domain}}/{{user}}?create=yes"
+
+[target.mda]
+url = "lmtp://127.0.0.1:{lmtp_port}"
+connections = 1
+"""
+
+PROFILE: Final = """
+[[profile]]
+name = "{user}"
+server = "127.0.0.1 {port}"
+user = "{user}"
+password = "env:CRASH_PASSWORD"
+local_domain = ["{domain}"]
+local_user = "{fallback}"
+distribute = true
+interval = "10s"
+target = "{target}"
+"""
+
+ENVIRONMENT: Final = {"CRASH_PASSWORD": PASSWORD}
+
+_seeds = itertools.count(1)
+_boxes = itertools.count(1)
+
+
+def new_boxes(dovecot: Dovecot) -> dict[str, str]:
+    """Make an empty mailbox for each target, which no earlier installation knew."""
+    number = next(_boxes)
+    return {target: dovecot.add_user(f"{target}{number}") for target in TARGETS}
+
+
+def config(dovecot: Dovecot, boxes: Mapping[str, str], *, ledger: str, broker: str) -> str:
+    """Return a configuration with a mailbox for each of two targets."""
+    profiles = [
+        PROFILE.format(user=user, port=dovecot.pop3_port, domain=DOMAIN, fallback=FALLBACK, target=target)
+        for target, user in boxes.items()
+    ]
+    return CONFIG.format(ledger=ledger, broker=broker, lmtp_port=dovecot.lmtp_port) + "".join(profiles)
+
+
+def samples(count: int) -> list[Sample]:
+    """Return mails that were never planted before: all kinds, one of more than 64 KiB for three, the rest varied."""
+    seed = next(_seeds)
+    large = mail(
+        to=", ".join(f"{user}@{DOMAIN}" for user in USERS), message_id=f"<large{seed}@varied.example>", size=100_000
+    )
+    recipients = tuple(f"{user}@{DOMAIN}" for user in USERS)
+    return [*varied(count - 1, seed), Sample(label=f"large {seed}", raw=large, recipients=recipients)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained:
+    """What came out in the end, and how long after the last fault was healed."""
+
+    accounting: Accounting
+    seconds: float
+
+
+class Scene:
+    """Mails planted for one target; what was there before does not count, what comes again of it is foreign."""
+
+    def __init__(self, service: Service, rows: Rows, dovecot: Dovecot, *, box: str, target: str) -> None:
+        self.service = service
+        self.rows = rows
+        self.planted: list[Sample] = []
+        self._dovecot = dovecot
+        self._target = target
+        self._box = box
+        self._before = self._held()
+
+    def plant(self, mails: Sequence[Sample]) -> None:
+        """Put mails into the mailbox and make its poll due."""
+        self._dovecot.plant(self._box, [sample.raw for sample in mails])
+        self.planted += mails
+        self.rows.poll_now()
+
+    @property
+    def remote(self) -> int:
+        """How many mails are still on the server."""
+        return self._dovecot.count(self._box)
+
+    @property
+    def delivered(self) -> int:
+        """How many mails have come to their users, each counted for each."""
+        return sum(held.total() for held in self._held().values()) - sum(held.total() for held in self._before.values())
+
+    def assert_nothing_gone_undelivered(self) -> None:
+        """Invariant I2, as it can be seen from outside at any moment: gone from the server means held by its users."""
+        remaining = set(self._dovecot.remaining(self._box))  # first: what goes after this look is not judged
+        held = self._found()
+        gone = [sample for sample in self.planted if canonical(sample.raw) not in remaining]
+        undelivered = [
+            (sample.label, user)
+            for sample in gone
+            for user in sample.recipients
+            if canonical(sample.raw) not in {canonical(without_trace(raw)) for raw in held.get(user, ())}
+        ]
+        assert not undelivered, f"deleted on the server, but not delivered: {undelivered}"
+
+    def drain(self, *, seconds: float = DRAIN_SECONDS) -> Drained:
+        """Return once the mailbox is empty and nothing is undone, with the accounting; fail if that takes too long."""
+        began = time.monotonic()
+        nudged = 0.0
+        while self.remote or self.rows.undone():
+            now = time.monotonic()
+            if now > began + seconds:
+                raise AssertionError(self._stuck(seconds))
+            if now > nudged + NUDGE_SECONDS:
+                self.rows.poll_now()
+                self.rows.retry_now()
+                nudged = now
+            time.sleep(LOOK_SECONDS)
+        found = self._found()
+        accounting = compare(by_recipient(self.planted), found)
+        return Drained(accounting=accounting, seconds=time.monotonic() - began)
+
+    def _stuck(self, seconds: float) -> str:
+        tails = "\n".join(f"{command}: {self.service.tail(command)}" for command in self.service.commands)
+        return f"not drained in {seconds:.0f} s: {self.remote} mails on the server, {self.rows.undone()}\n{tails}"
+
+    def _found(self) -> dict[str, list[bytes]]:
+        return {
+            user: list((held - self._before.get(user, Counter())).elements()) for user, held in self._held().items()
+        }
+
+    def _held(self) -> dict[str, Counter[bytes]]:
+        if self._target == "mda":
+            return {f"{user}@{DOMAIN}": Counter(self._dovecot.inbox(user)) for user in (*USERS, FALLBACK)}
+        return {
+            f"{folder.name}@{folder.parent.name}": Counter(messages(folder))
+            for folder in (self.service.folder / "mail").glob("*/*")
+        }
