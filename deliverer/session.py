@@ -55,6 +55,19 @@ def tls_context(tls: Tls, ca: str | None) -> ssl.SSLContext | None:
     return context
 
 
+def _trouble(error: Exception) -> str:
+    """Return why nothing can be sent to the target now, and what to look at."""
+    match error.__cause__ or error:
+        case ConnectionRefusedError() | FileNotFoundError():
+            return "nobody listens there: start it, or check url"
+        case socket.gaierror():
+            return "there is no such host: check url"
+        case ssl.SSLCertVerificationError() as refused:
+            return f"its certificate is not to be trusted ({refused.verify_message}): check the name in url, or set ca"
+        case _:
+            return reason_of(error)
+
+
 class Session:
     """An open connection. One transaction at a time."""
 
@@ -80,7 +93,7 @@ class Session:
             raise UnreachableError(attempt) from error
         except (aiosmtplib.SMTPException, OSError) as error:  # ssl.SSLError is an OSError
             client.close()
-            raise UnreachableError(broken(Stage.CONNECT, reason_of(error))) from error
+            raise UnreachableError(broken(Stage.CONNECT, f"{settings.url}: {_trouble(error)}")) from error
         except asyncio.CancelledError:
             client.close()
             raise
