@@ -115,10 +115,10 @@ class Session:
         target = self.lease.profile.target
         reason = (await self.at.ledger.paused_targets()).get(target)
         if reason is not None:
-            return f"target {target} is paused: {reason}"
+            return f"mail is withheld: target {target} is paused: {reason}"
         count, octets = await self.at.ledger.undone_at(target)
         if count > MAX_UNDONE or octets > MAX_UNDONE_OCTETS:
-            return f"target {target} has {count} deliveries undone"
+            return f"mail is withheld: target {target} has {count} deliveries undone"
         return None
 
     # Fetch: RETR -> the next reply's status line -> blob -> ledger -> publish, confirmed
