@@ -70,11 +70,12 @@ class Connection:
         raw.add_on_connection_blocked_callback(lambda _raw, frame: connection._blocked(frame.method.reason))
         raw.add_on_connection_unblocked_callback(lambda _raw, _frame: connection._unblocked())
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                error = await connection._opened
-        except (TimeoutError, asyncio.CancelledError):
-            connection._abort()
-            raise
+            await asyncio.wait([connection._opened], timeout=CONNECT_SECONDS)
+        finally:
+            if not connection._opened.done():  # too late, or cancelled: no socket may stay behind
+                connection._abort()
+                await asyncio.wait([connection._opened], timeout=CLOSE_SECONDS)
+        error = connection._opened.result() if connection._opened.done() else TimeoutError()
         if error is not None:
             raise error
         return connection

@@ -34,7 +34,8 @@ class ConsumingChannel:
     async def consume(self, on_message: Callable[[int, BasicProperties, bytes], None]) -> None:
         """Return once the broker has confirmed the consumer; raises ChannelLostError."""
         self._ended = asyncio.get_running_loop().create_future()
-        await self._channel.declare(self._queue)
+        async with self._publisher.declaring(self._queue):
+            await self._channel.declare(self._queue)
         await self._channel.call(self._channel.raw.basic_qos, prefetch_count=self._prefetch)
         frame = await self._channel.call(
             self._channel.raw.basic_consume,
@@ -47,7 +48,7 @@ class ConsumingChannel:
 
     async def ended(self) -> None:
         """Return once no more messages come; if the channel still lives, `consume` may be called again."""
-        await self._ended
+        await asyncio.wait([self._ended])
 
     def ack(self, tag: int) -> None:
         """Have the broker forget a message."""

@@ -56,8 +56,8 @@ class Line:
     async def _keep(self) -> None:
         while True:
             assert self._connection is not None  # noqa: S101 (open() made it; says so to the type checker)
-            reason = await self._connection.lost
-            self._log.warning("broker_lost", reason=reason)
+            await asyncio.wait([self._connection.lost])  # which unlike a bare await leaves it be when we are cancelled
+            self._log.warning("broker_lost", reason=self._connection.lost.result())
             self._adopt(await self._reconnect())
             self._log.info("broker_back")
 

@@ -51,6 +51,15 @@ class Publisher:
         finally:
             self._publishing.discard(task)
 
+    def declaring(self, queue: str) -> asyncio.Lock:
+        """Return what must be held to declare `queue`: one declaration of it at a time in this process.
+
+        RabbitMQ answers a second one while the first still starts the quorum queue's replicas; whoever consumes then
+        crashes his whole connection (seen on 3.10: noproc in basic.consume, INTERNAL_ERROR). Between processes it can
+        still happen, once in a queue's life, and costs a reconnect.
+        """
+        return self._declaring.setdefault(queue, asyncio.Lock())
+
     async def close(self) -> None:
         """Cancel the publishes that wait, and end the channel."""
         self._closed = True
@@ -96,7 +105,7 @@ class Publisher:
                 return channel
 
     async def _declare(self, queue: str, channel: ConfirmingChannel) -> None:
-        async with self._declaring.setdefault(queue, asyncio.Lock()):
+        async with self.declaring(queue):
             failures = 0
             while queue not in channel.declared and not channel.closed.done():
                 try:
@@ -118,7 +127,8 @@ class Publisher:
                 self._channel = await ConfirmingChannel.open(connection)
                 self._up.set()
                 failures = 0
-                lost = await self._channel.closed
+                await asyncio.wait([self._channel.closed])  # a bare await that is cancelled would cancel the future
+                lost = self._channel.closed.result()
             except ChannelLostError as error:
                 lost = error
             self._up.clear()

@@ -1,0 +1,1 @@
+"""Contracts: what every implementation of an interface must hold, run on each of them."""

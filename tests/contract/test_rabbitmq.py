@@ -1,0 +1,194 @@
+"""What holds when RabbitMQ is restarted, killed, wiped, alarmed, or changed by somebody else's hand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from uuid import uuid4
+
+import pika
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from common.broker import DEAD, Broker, Dead, Requeue
+from common.connect import connect_broker
+from common.failures import PpsError
+from common.messages import MAX_MESSAGE
+from tests.contract.inbox import Door, Inbox
+from tests.servers.process import free_port
+from tests.servers.rabbitmq import PASSWORD, USER, VHOST, RabbitMQ
+
+RECOVERY_SECONDS = 60
+"""What a fault may cost at most."""
+
+
+@pytest.fixture
+async def broker(rabbitmq: RabbitMQ) -> AsyncIterator[Broker]:
+    """Connect to RabbitMQ, and disconnect after the test."""
+    broker = await connect_broker(rabbitmq.url, role="test", log=structlog.get_logger())
+    yield broker
+    await broker.close()
+
+
+def by_hand(rabbitmq: RabbitMQ, work: Callable[[Any], Any]) -> Any:  # noqa: ANN401 (pika has no types)
+    """Do on RabbitMQ what an administrator might, over a connection of its own."""
+    connection = pika.BlockingConnection(pika.URLParameters(rabbitmq.url))
+    try:
+        return work(connection.channel())
+    finally:
+        connection.close()
+
+
+async def publish(broker: Broker, queue: str, bodies: set[bytes]) -> None:
+    """Publish each body and return once all are confirmed."""
+    await asyncio.gather(*(broker.publish(queue, body, message_id=str(uuid4())) for body in bodies))
+
+
+@pytest.mark.parametrize("fault", ["restart", "wipe", "kill"])
+async def test_publishing_and_consuming_survive_the_broker(
+    rabbitmq: RabbitMQ, broker: Broker, queue: str, fault: str
+) -> None:
+    """With both under way when it ends: each publish is confirmed in the end, and what it confirmed then is consumed.
+
+    Wiped, it may forget what it had confirmed before: the ledger sends that again.
+    """
+    before, after = {b"b%d" % n for n in range(2000)}, {b"a%d" % n for n in range(200)}
+    inbox = Inbox(*[Requeue()] * 100)
+    await broker.consume(queue, inbox, prefetch=50)
+    await asyncio.to_thread(rabbitmq.sync_names)
+    with capture_logs() as lines:
+        publishing = asyncio.create_task(publish(broker, queue, before))
+        await inbox.holds(300)
+        await asyncio.to_thread({"restart": rabbitmq.stop, "wipe": rabbitmq.kill, "kill": rabbitmq.kill}[fault])
+        assert broker.blocked
+        await asyncio.to_thread(rabbitmq.wipe if fault == "wipe" else rabbitmq.start)
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            await publishing
+            await publish(broker, queue, after)
+            await inbox.knows(after if fault == "wipe" else before | after)
+    assert not broker.blocked
+    told = [line["line"] for line in lines if line["event"] == "broker_lost"]
+    assert sorted(told) == ["pps test consume", "pps test publish"]
+
+
+async def test_a_handler_that_outlives_the_connection_settles_nothing(
+    rabbitmq: RabbitMQ, broker: Broker, queue: str
+) -> None:
+    """Its delivery tag died with the channel: the message comes again, and the new channel is not disturbed."""
+    await publish(broker, queue, {b"held"})
+    door = Door()
+    await broker.consume(queue, door, prefetch=2)
+    await door.holds(1)
+    await asyncio.to_thread(rabbitmq.restart)
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        await door.holds(2)
+        door.opened.set()
+        await publish(broker, queue, {b"next"})
+        await door.knows({b"next"})
+    assert door.bodies == [b"held", b"held", b"next"]
+
+
+async def test_a_deleted_queue_is_made_again(rabbitmq: RabbitMQ, broker: Broker, queue: str) -> None:
+    """The broker cancels the consumer and returns the publish; both recover by themselves."""
+    inbox = Inbox()
+    await broker.consume(queue, inbox, prefetch=5)
+    await publish(broker, queue, {b"before"})
+    await inbox.holds(1)
+    await asyncio.to_thread(by_hand, rabbitmq, lambda channel: channel.queue_delete(queue))
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        await publish(broker, queue, {b"after"})
+        await inbox.knows({b"after"})
+
+
+async def test_a_memory_alarm_blocks_publishing_and_not_consuming(
+    rabbitmq: RabbitMQ, broker: Broker, queue: str
+) -> None:
+    """While it lasts outcomes must drain, and nothing new may begin; after it everything goes on."""
+    await publish(broker, queue, {b"before"})
+    await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "absolute", "1")
+    waiting = asyncio.create_task(publish(broker, queue, {b"meanwhile"}))
+    try:
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            while not broker.blocked:
+                await broker.depth(queue)  # a question that the broker answers, so that its notice has come by then
+        inbox = Inbox()
+        await broker.consume(queue, inbox, prefetch=5)
+        await inbox.knows({b"before"})
+        assert not waiting.done()
+    finally:
+        await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "absolute", "1GB")
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        await waiting
+        await inbox.knows({b"meanwhile"})
+    assert not broker.blocked
+
+
+async def test_messages_outlive_the_broker(rabbitmq: RabbitMQ, broker: Broker, queue: str) -> None:
+    """Confirmed means on disk."""
+    await publish(broker, queue, {b"durable"})
+    await asyncio.to_thread(rabbitmq.sync_names)
+    await asyncio.to_thread(rabbitmq.kill)
+    await asyncio.to_thread(rabbitmq.start)
+    inbox = Inbox()
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        await broker.consume(queue, inbox, prefetch=5)
+        await inbox.knows({b"durable"})
+
+
+async def test_close_cancels_publishes_that_wait(rabbitmq: RabbitMQ, broker: Broker, queue: str) -> None:
+    """A worker can end while the broker is away."""
+    await asyncio.to_thread(rabbitmq.kill)
+    waiting = asyncio.create_task(broker.publish(queue, b"in vain", message_id="1"))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        await broker.close()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+
+async def test_a_dead_letter_says_why_and_whence_and_is_bounded(rabbitmq: RabbitMQ, broker: Broker, queue: str) -> None:
+    """A message that somebody else made far too large is cut in pps.dead; its reason is one line."""
+    body = uuid4().bytes + bytes(MAX_MESSAGE)
+    properties = pika.BasicProperties(message_id="outsider")
+
+    def burden(channel: Any) -> None:  # noqa: ANN401 (pika has no types)
+        channel.queue_delete(DEAD)
+        channel.queue_declare(queue, durable=True, arguments={"x-queue-type": "quorum"})
+        channel.basic_publish("", queue, body, properties)
+
+    await asyncio.to_thread(by_hand, rabbitmq, burden)
+    inbox = Inbox(Dead("over the\nlimit"))
+    consumption = await broker.consume(queue, inbox, prefetch=1)
+    await inbox.holds(1)
+    await consumption.stop()
+    _, kept, found = await asyncio.to_thread(by_hand, rabbitmq, lambda channel: channel.basic_get(DEAD, auto_ack=True))
+    assert kept.headers.items() >= {"reason": "over the limit", "queue": queue, "octets": str(len(body))}.items()
+    assert (kept.message_id, kept.delivery_mode, found) == ("outsider", 2, body[:MAX_MESSAGE])
+
+
+@pytest.mark.parametrize(
+    ("account", "vhost", "said"),
+    [
+        (f"{USER}:wr0ng-secret", VHOST, "user 'pps-test' or its password was refused"),
+        (f"{USER}:{PASSWORD}", "nowhere", "there is no vhost 'nowhere'"),
+    ],
+)
+async def test_a_refused_login_says_what_to_mend(rabbitmq: RabbitMQ, account: str, vhost: str, said: str) -> None:
+    """One line that names host and port, tells user from vhost, and never the password."""
+    place = f"127.0.0.1:{rabbitmq.port}"
+    with pytest.raises(PpsError) as failure:
+        await connect_broker(f"amqp://{account}@{place}/{vhost}", role="test", log=structlog.get_logger())
+    text = str(failure.value)
+    assert text.startswith(f"[service] broker: {place}: {said}")
+    assert "\n" not in text
+    assert "secret" not in text
+    assert PASSWORD not in text
+
+
+async def test_another_node_is_tried_when_one_is_away(rabbitmq: RabbitMQ) -> None:
+    """Any host of the URL will do, whatever their order."""
+    url = f"amqp://{USER}:{PASSWORD}@127.0.0.1:{free_port()},127.0.0.1:{rabbitmq.port}/{VHOST}"
+    for _ in range(4):
+        broker = await connect_broker(url, role="test", log=structlog.get_logger())
+        assert not broker.blocked
+        await broker.close()
