@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,8 @@ from common.messages import MAX_MESSAGE
 from tests.contract.inbox import Door, Inbox
 from tests.servers.process import free_port
 from tests.servers.rabbitmq import PASSWORD, USER, VHOST, RabbitMQ
+
+DEFINITIONS = Path(__file__).parent.parent.parent / "deploy" / "rabbitmq" / "definitions.json"
 
 RECOVERY_SECONDS = 60
 """What a fault may cost at most."""
@@ -192,3 +195,17 @@ async def test_another_node_is_tried_when_one_is_away(rabbitmq: RabbitMQ) -> Non
         broker = await connect_broker(url, role="test", log=structlog.get_logger())
         assert not broker.blocked
         await broker.close()
+
+
+async def test_the_policies_we_ship_keep_messages_that_come_back_often(
+    rabbitmq: RabbitMQ, broker: Broker, queue: str
+) -> None:
+    """RabbitMQ 4 would drop a message on its 21st return; attempts are counted in the ledger, never here."""
+    await asyncio.to_thread(rabbitmq.ctl, "import_definitions", str(DEFINITIONS))
+    await publish(broker, queue, {b"unwanted"})
+    inbox = Inbox(*[Requeue()] * 30)
+    consumption = await broker.consume(queue, inbox, prefetch=1)
+    assert await inbox.holds(31) == [b"unwanted"] * 31
+    await consumption.stop()
+    policies = await asyncio.to_thread(rabbitmq.ctl, "list_queues", "--vhost", VHOST, "name", "policy")
+    assert f"{queue}\tpps-work" in policies.splitlines()

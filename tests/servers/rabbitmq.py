@@ -27,6 +27,9 @@ VHOST: Final = "pps"
 USER: Final = "pps-test"
 PASSWORD: Final = "canary-broker-password"
 
+RIGHTS: Final = {"configure": r"^pps\.", "write": r"^(pps\.|amq\.default$)", "read": r"^pps\."}
+"""Those that deploy/rabbitmq/README.md tells an administrator to give."""
+
 _COOKIE_MODE: Final = 0o600
 
 
@@ -36,7 +39,7 @@ def scripts() -> Path | None:
 
 
 class RabbitMQ:
-    """One node with the vhost "pps" and one user that has all rights in it; nobody else, no `guest`."""
+    """One node with the vhost "pps" and one user with the rights that PPS needs; nobody else, no `guest`."""
 
     def __init__(self) -> None:
         found = scripts()
@@ -214,7 +217,7 @@ class RabbitMQ:
 
 
 def _definitions() -> dict[str, object]:
-    rights = {"user": USER, "vhost": VHOST, "configure": ".*", "write": ".*", "read": ".*"}
+    rights = {"user": USER, "vhost": VHOST, **RIGHTS}
     user = {"name": USER, "password_hash": _password_hash(PASSWORD), "tags": ""}
     return {"vhosts": [{"name": VHOST}], "users": [user], "permissions": [rights]}
 
