@@ -1,7 +1,7 @@
 """What becomes of mail when its target says yes, no, later or nothing at all: end to end, on a scripted server."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,7 @@ def there(mailbox: Mailbox, tmp_path: Path, server: SmtpServer) -> Installation:
     return install(tmp_path, catch_all(mailbox, interval="1h"), to=server.url)
 
 
-def are(**states: int) -> object:
+def are(**states: int) -> Callable[[Status], bool]:
     """Return whether the deliveries are in these states, as a condition on the ledger's status."""
 
     def holds(status: Status) -> bool:
