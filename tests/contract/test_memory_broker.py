@@ -42,7 +42,7 @@ async def test_a_full_queue_holds_up_no_other(narrow: MemoryBroker) -> None:
     """Room is per queue."""
     for number in "12":
         await narrow.publish(FETCHED, BODY, message_id=number)
-    for queue in (JOBS, OUTCOMES, jobs_queue("other")):
+    for queue in (JOBS, jobs_queue("other")):
         await narrow.publish(queue, BODY, message_id="1")
 
 
@@ -110,3 +110,14 @@ async def test_close_cancels_publishes_that_wait(narrow: MemoryBroker) -> None:
 async def test_it_is_volatile(narrow: MemoryBroker) -> None:
     """`pps run` has what was unsettled fetched again."""
     assert narrow.volatile
+
+
+async def test_an_outcome_is_confirmed_once_it_is_settled(narrow: MemoryBroker) -> None:
+    """That a mail was delivered is known to nobody else: it must be in the ledger before its job is forgotten."""
+    door = Door()
+    await narrow.consume(OUTCOMES, door, prefetch=1)
+    publishing = asyncio.create_task(narrow.publish(OUTCOMES, BODY, message_id="1"))
+    await door.holds(1)
+    assert not publishing.done()
+    door.opened.set()
+    await publishing
