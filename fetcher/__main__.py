@@ -5,7 +5,7 @@ import sys
 from common.config import MANAGED_BY_FILE
 from common.role import run_role
 from common.worker import Parts, Worker
-from fetcher.session import Workplace
+from fetcher.intake import Workplace
 from fetcher.settle import Settler
 from fetcher.work import FetcherWorker
 

@@ -1,27 +1,20 @@
-"""One POP3 connection: sockets, TLS, deadlines and caps around the protocol of `fetcher/pop3.py`.
+"""One POP3 connection: opening it, and each command of a session, over the dialogue of `fetcher/dialogue.py`.
 
-Every failure is a PollError in one line that names the server. Without QUIT the server deletes nothing, so in any doubt
-the connection is dropped.
+Without QUIT the server deletes nothing, so in any doubt the connection is dropped.
 """
 
-import asyncio
-import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, Self, TypeVar
 
 from common.failures import PollError, PollResult
 from common.profile import Server, Tls
+from fetcher.dialogue import Dialogue
 from fetcher.pop3 import (
     Capabilities,
-    Chunk,
-    DesynchronisedError,
-    End,
-    Event,
     Expect,
     Listed,
-    Reader,
     Status,
     command,
     parse_capabilities,
@@ -29,7 +22,7 @@ from fetcher.pop3 import (
     parse_uidls,
     refusal,
 )
-from fetcher.streams import READ_OCTETS, Limits, Streams, cause, connect, upgraded
+from fetcher.streams import Limits, connect, upgraded
 from fetcher.tls import client_context, needs_encryption
 
 WINDOW: Final = 16
@@ -58,40 +51,51 @@ class Retrieved(Generic[S]):
 
     number: int
     sink: S | None
-    refused: str | None = None
+    refused: Status | None = None
 
 
 class Connection:
     """A POP3 connection. `open`, `authenticate`, then the rest; `quit` makes deletions final, `abort` never does."""
 
-    def __init__(self, server: Server, streams: Streams, limits: Limits) -> None:
-        self.server = server
+    def __init__(self, dialogue: Dialogue, *, pipelining: bool = True) -> None:
+        self.server = dialogue.server
         self.capabilities = Capabilities({}, known=False)
-        self.round_trips = 0  # waits for the server that nothing else overlapped
-        self._streams = streams
-        self._limits = limits
-        self._protocol = Reader()
-        self._events: deque[Event] = deque()
+        self.suspect: int | None = None  # the mail that was on the line when `retrieve` failed
+        self._dialogue = dialogue
+        self._pipelining = pipelining
         self._sizes: dict[int, int] = {}
-        self._reply_octets = 0
-        self._reply_began = 0.0
 
     @classmethod
-    async def open(cls, server: Server, *, tls: Tls, ca: str | None, limits: Limits | None = None) -> Self:
+    async def open(
+        cls, server: Server, *, tls: Tls, ca: str | None, limits: Limits | None = None, pipelining: bool = True
+    ) -> Self:
         """Connect, read the greeting, encrypt as the profile says, ask for CAPA; raises PollError."""
         limits = limits or Limits()
         implicit = server.implicit_tls or tls is Tls.IMPLICIT
         context = client_context(ca, server) if implicit else None
-        connection = cls(server, await connect(server, context, limits), limits)
+        connection = cls(Dialogue(server, await connect(server, context, limits), limits), pipelining=pipelining)
         try:
-            await connection._greet()
-            await connection._ask_capabilities()
+            await connection._greet(implicit=implicit)
+            if not await connection._knows_capa():
+                connection.abort()
+                connection._dialogue = Dialogue(server, await connect(server, context, limits), limits)
+                await connection._greet(implicit=implicit)
             if not implicit and tls is not Tls.NONE:
                 await connection._encrypt(tls, ca)
         except BaseException:
             connection.abort()
             raise
         return connection
+
+    @property
+    def round_trips(self) -> int:
+        """Waits for the server that nothing else overlapped."""
+        return self._dialogue.round_trips
+
+    @property
+    def broke_ahead(self) -> bool:
+        """Whether it failed between two replies, with more than one due: the server may not bear pipelining."""
+        return self._dialogue.replies_due > 1
 
     async def authenticate(self, user: str, password: str) -> None:
         """Sign in with USER and PASS (RFC 1939, section 7); raises PollError, which never holds the password."""
@@ -100,7 +104,7 @@ class Connection:
                 line = command(verb, argument)
             except ValueError as error:
                 raise PollError(PollResult.AUTH, f"{self.server}: {error}") from None
-            status = await self._ask(line)
+            status = await self._dialogue.ask(line)
             if not status.ok:
                 result = refusal(status, PollResult.AUTH)
                 said = status.text.replace(password, "***") if password else status.text
@@ -109,15 +113,17 @@ class Connection:
 
     async def listing(self) -> tuple[Listed, ...]:
         """Return what the mailbox holds; raises PollError where UIDL is offered but fails: never "all is new"."""
-        sizes_status, sizes = await self._ask_body(command("LIST"))
-        if not sizes_status.ok:
-            raise self._broken(f"LIST refused: {sizes_status.text}")
-        self._sizes = parse_sizes(sizes)
+        status, body = await self._dialogue.ask_body(command("LIST"))
+        if not status.ok:
+            raise self._dialogue.broken(f"LIST refused: {status.text}")
+        self._sizes = parse_sizes(body)
         if not self._sizes:
+            if body.strip():  # never "all is gone", either
+                raise self._dialogue.broken("its LIST can't be read")
             return ()
-        status, body = await self._ask_body(command("UIDL"))
+        status, body = await self._dialogue.ask_body(command("UIDL"))
         if not status.ok and self.capabilities.has("UIDL"):
-            raise self._broken(f"UIDL is offered, but refused now: {status.text}")
+            raise self._dialogue.broken(f"UIDL is offered, but refused now: {status.text}")
         uidls = parse_uidls(body) if status.ok else {}
         return tuple(Listed(number, size, uidls.get(number)) for number, size in sorted(self._sizes.items()))
 
@@ -127,43 +133,44 @@ class Connection:
         if not self.capabilities.top:
             return dict.fromkeys(numbers)
         for group in _groups(numbers, self._window):
-            self._send(b"".join(command("TOP", str(number), "0") for number in group), [Expect.BODY] * len(group))
+            lines = b"".join(command("TOP", str(number), "0") for number in group)
+            await self._dialogue.send(lines, [Expect.BODY] * len(group))
             for number in group:
-                status, body = await self._body_reply()
+                status, body = await self._dialogue.body_reply()
                 found[number] = body if status.ok else None
         return found
 
-    async def retrieve(self, numbers: Iterable[int], sink: Callable[[int], S]) -> AsyncIterator[Retrieved[S]]:
-        """Yield mails, each once the next reply has confirmed where it ended (after the last one, NOOP's).
+    async def retrieve(self, numbers: Iterable[int], sink: Callable[[int], S]) -> AsyncGenerator[Retrieved[S], None]:
+        """Yield mails and refusals, each once the next reply has confirmed where it ended (after the last, NOOP's).
 
-        A broken connection raises PollError; sinks that were not yielded are discarded then.
+        A broken connection raises PollError; sinks that were not yielded are discarded then. Whoever may stop early
+        closes the generator (`contextlib.aclosing`), and with it the connection.
         """
         wanted = iter(numbers)
         asked: deque[int] = deque()
-        whole: Retrieved[S] | None = None
+        ended: Retrieved[S] | None = None
         filling: S | None = None
         try:
-            while True:
-                self._ask_ahead(wanted, asked)
-                if not asked:
-                    break
+            while await self._ask_ahead(wanted, asked):
                 number = asked.popleft()
-                status = await self._status()
-                if whole is not None:
-                    confirmed, whole = whole, None
+                status = await self._status_after(ended, number)
+                if ended is not None:
+                    confirmed, ended = ended, None
                     yield confirmed
                 if not status.ok:
-                    yield Retrieved(number, None, status.text)
+                    ended = Retrieved(number, None, status)
                     continue
                 filling = sink(number)
-                await self._body_into(filling.write, self._limits.mail)
-                whole, filling = Retrieved(number, filling), None
-            if whole is not None:
-                await self.noop()
-                confirmed, whole = whole, None
+                await self._dialogue.body_into(filling.write, self._dialogue.limits.mail)
+                ended, filling = Retrieved(number, filling), None
+            if ended is not None:
+                await self._dialogue.send(command("NOOP"), [Expect.STATUS])
+                await self._status_after(ended, None)
+                confirmed, ended = ended, None
                 yield confirmed
+            self.suspect = None
         finally:
-            for left in (filling, whole.sink if whole is not None else None):
+            for left in (filling, None if ended is None else ended.sink):
                 if left is not None:
                     await left.discard()
 
@@ -171,30 +178,27 @@ class Connection:
         """Mark mails deleted, return those the server agreed to; nothing is gone before `quit`."""
         agreed = []
         for group in _groups(numbers, self._window):
-            self._send(b"".join(command("DELE", str(number)) for number in group), [Expect.STATUS] * len(group))
-            agreed += [number for number in group if (await self._status()).ok]
+            lines = b"".join(command("DELE", str(number)) for number in group)
+            await self._dialogue.send(lines, [Expect.STATUS] * len(group))
+            agreed += [number for number in group if (await self._dialogue.status()).ok]
         return tuple(agreed)
-
-    async def noop(self) -> None:
-        """Ask for a sign of life: any status line is one."""
-        await self._ask(command("NOOP"))
 
     async def quit(self) -> None:
         """End the session, which makes deletions final; raises PollError unless the server said so."""
-        status = await self._ask(command("QUIT"))
+        status = await self._dialogue.ask(command("QUIT"))
         if not status.ok:
-            raise self._broken(f"QUIT refused: {status.text}")
+            raise self._dialogue.broken(f"QUIT refused: {status.text}")
 
     def abort(self) -> None:
         """Drop the connection: without QUIT nothing is deleted."""
-        self._streams.close()
+        self._dialogue.streams.close()
 
     @property
     def _window(self) -> int:
-        return WINDOW if self.capabilities.has("PIPELINING") else 1
+        return WINDOW if self._pipelining and self.capabilities.has("PIPELINING") else 1
 
-    def _ask_ahead(self, wanted: Iterator[int], asked: deque[int]) -> None:
-        """Send RETR for as many mails as may be under way."""
+    async def _ask_ahead(self, wanted: Iterator[int], asked: deque[int]) -> bool:
+        """Send RETR for as many mails as may be under way; return whether any is."""
         new: list[int] = []
         while len(asked) < self._window and sum(self._sizes.get(n, 0) for n in asked) < WINDOW_OCTETS:
             number = next(wanted, None)
@@ -203,91 +207,30 @@ class Connection:
             asked.append(number)
             new.append(number)
         if new:
-            self._send(b"".join(command("RETR", str(number)) for number in new), [Expect.BODY] * len(new))
+            lines = b"".join(command("RETR", str(number)) for number in new)
+            await self._dialogue.send(lines, [Expect.BODY] * len(new))
+        return bool(asked)
 
-    # Replies
+    async def _status_after(self, ended: Retrieved[S] | None, number: int | None) -> Status:
+        """Return the status line that must follow a mail, and remember whom to suspect if none does.
 
-    def _send(self, octets: bytes, expected: Sequence[Expect]) -> None:
-        if self._protocol.idle:
-            self.round_trips += 1
-        for form in expected:
-            self._protocol.expect(form)
-        self._streams.write(octets)
-
-    async def _ask(self, line: bytes) -> Status:
-        self._send(line, [Expect.STATUS])
-        return await self._status()
-
-    async def _ask_body(self, line: bytes) -> tuple[Status, bytes]:
-        self._send(line, [Expect.BODY])
-        return await self._body_reply()
-
-    async def _body_reply(self) -> tuple[Status, bytes]:
-        status = await self._status()
-        body = bytearray()
-        if status.ok:
-
-            async def keep(chunk: bytes) -> None:
-                body.extend(chunk)
-
-            await self._body_into(keep, self._limits.multi_line)
-        return status, bytes(body)
-
-    async def _status(self, *, idle: float | None = None) -> Status:
-        self._begin_reply()
-        event = await self._event(idle or self._limits.idle)
-        if not isinstance(event, Status):
-            raise self._broken("its replies are out of step")
-        return event
-
-    async def _body_into(self, write: Callable[[bytes], Awaitable[None]], limit: int) -> None:
-        size = 0
-        self._begin_reply()
-        while isinstance(event := await self._event(self._limits.idle), Chunk):
-            size += len(event.octets)
-            if size > limit:
-                raise self._broken(f"a reply over {limit} octets")
-            await write(event.octets)
-        if not isinstance(event, End):
-            raise self._broken("its replies are out of step")
-
-    async def _event(self, idle: float) -> Event:
-        while not self._events:
-            octets = await self._read(idle)
-            try:
-                self._events.extend(self._protocol.feed(octets))
-            except DesynchronisedError as error:
-                raise self._not_pop3(error) from error
-        return self._events.popleft()
-
-    def _begin_reply(self) -> None:
-        self._reply_octets = 0
-        self._reply_began = asyncio.get_running_loop().time()
-
-    async def _read(self, idle: float) -> bytes:
-        took = asyncio.get_running_loop().time() - self._reply_began
-        if took > self._limits.reply + self._reply_octets / self._limits.least_rate:
-            raise PollError(PollResult.NETWORK, f"{self.server}: a reply took over {took:.0f} s: too slow")
+        What is no status line belongs to the mail before it, whose end was none; silence belongs to the next mail.
+        """
+        self.suspect = number
         try:
-            async with asyncio.timeout(idle):
-                octets = await self._streams.reader.read(READ_OCTETS)
-        except TimeoutError:
-            raise PollError(PollResult.NETWORK, f"{self.server}: no answer in {idle:.0f} s") from None
-        except (OSError, ssl.SSLError) as error:
-            raise PollError(PollResult.NETWORK, f"{self.server}: connection lost: {cause(error)}") from error
-        if not octets:
-            raise PollError(PollResult.NETWORK, f"{self.server}: the server closed the connection")
-        self._reply_octets += len(octets)
-        return octets
+            return await self._dialogue.status()
+        except PollError as error:
+            if ended is not None and error.result is PollResult.PROTOCOL:
+                self.suspect = ended.number
+            raise
 
     # Opening
 
-    async def _greet(self) -> None:
-        self._protocol.expect(Expect.STATUS)
+    async def _greet(self, *, implicit: bool) -> None:
         try:
-            status = await self._status(idle=self._limits.greeting)
+            status = await self._dialogue.greeting()
         except PollError as error:
-            if error.result is PollResult.NETWORK and not self.server.implicit_tls:
+            if error.result is PollResult.NETWORK and not implicit:
                 raise PollError(
                     PollResult.NETWORK,
                     f'{error}, before any greeting: if the port wants TLS, write "{self.server}s" in server',
@@ -296,37 +239,42 @@ class Connection:
         if not status.ok:
             raise PollError(refusal(status, PollResult.THROTTLED), f"{self.server}: refused at once: {status.text}")
 
+    async def _knows_capa(self) -> bool:
+        """Ask for the capabilities; False: the connection is lost, since some servers hang up on CAPA."""
+        try:
+            await self._ask_capabilities()
+        except PollError as error:
+            if error.result is not PollResult.NETWORK:
+                raise
+            return False
+        return True
+
     async def _ask_capabilities(self) -> None:
-        status, body = await self._ask_body(command("CAPA"))
+        status, body = await self._dialogue.ask_body(command("CAPA"))
         self.capabilities = Capabilities(parse_capabilities(body), known=status.ok)
 
     async def _encrypt(self, tls: Tls, ca: str | None) -> None:
         """Use STLS where it is offered (RFC 2595); refuse cleartext where nobody allowed it."""
+        needed = needs_encryption(tls, self._dialogue.streams.peer)
         if not self.capabilities.has("STLS"):
-            if needs_encryption(tls, self._streams.peer):
+            if needed:
                 raise PollError(
                     PollResult.TLS,
                     f'{self.server}: it offers no encryption (STLS): use a port with TLS ("{self.server.host} 995s"), '
                     'or allow cleartext with tls = "none"',
                 )
             return
-        if tls is Tls.AUTO and not needs_encryption(tls, self._streams.peer):
+        if not needed:
             return  # loopback: nobody is in between, and local servers rarely have a certificate for it
-        status = await self._ask(command("STLS"))
+        status = await self._dialogue.ask(command("STLS"))
         if not status.ok:
             raise PollError(PollResult.TLS, f"{self.server}: STLS is offered, but refused: {status.text}")
-        if not self._protocol.idle or self._events:
-            raise self._broken("octets before the TLS handshake")  # CVE-2021-39272 and its kin
-        self._streams = await upgraded(self._streams, client_context(ca, self.server), self.server, self._limits)
-        await self._ask_capabilities()  # what was said in cleartext doesn't count
-
-    def _broken(self, what: str) -> PollError:
-        return PollError(PollResult.PROTOCOL, f"{self.server}: {what}")
-
-    def _not_pop3(self, error: DesynchronisedError) -> PollError:
-        if not self.capabilities.names and not self.capabilities.known:
-            return self._broken(f"what answers there does not speak POP3 ({error}): check host and port in server")
-        return self._broken(str(error))
+        if not self._dialogue.in_step:
+            raise self._dialogue.broken("octets before the TLS handshake")  # CVE-2021-39272 and its kin
+        limits, context = self._dialogue.limits, client_context(ca, self.server)
+        encrypted = await upgraded(self._dialogue.streams, context, self.server, limits)
+        self._dialogue = Dialogue(self.server, encrypted, limits)  # what was said in cleartext doesn't count
+        await self._ask_capabilities()
 
 
 def _groups(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:

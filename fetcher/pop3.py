@@ -90,6 +90,11 @@ class Reader:
         """Replies that are expected and have not ended."""
         return len(self._expected) + self._in_body
 
+    @property
+    def in_body(self) -> bool:
+        """Whether a body has begun and not ended."""
+        return self._in_body
+
     def expect(self, form: Expect) -> None:
         """Announce the reply to a command that is being sent."""
         self._expected.append(form)

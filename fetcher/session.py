@@ -1,26 +1,26 @@
 """One POP3 session, from listing to QUIT. The order of the steps is what keeps mail; each says what a crash costs."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
 from common import crashpoints
-from common.blobs import BlobStore
-from common.broker import FETCHED, Broker
-from common.failures import PollError
-from common.ledger import LeaseLostError, Ledger, RowRejectedError
-from common.ledger.records import Fetched, FetchedMail, KnownMail, Lease
-from common.messages import Content, MailFetched, encode, one_line
+from common.failures import PollError, PollResult
+from common.ledger import LeaseLostError
+from common.ledger.records import Lease
+from common.messages import one_line
 from common.profile import Custody
-from fetcher.connection import Connection
+from fetcher.connection import Connection, Retrieved
 from fetcher.identity import identify
 from fetcher.incoming import Incoming
+from fetcher.intake import Intake, Workplace
 from fetcher.plan import Known, Plan, plan
-from fetcher.settle import Settler, Waiter
+from fetcher.pop3 import Status
+from fetcher.settle import Waiter
 from fetcher.verify import verified
 
 MAX_MAILS: Final = 1000
@@ -36,6 +36,8 @@ STOPPING_SETTLE_SECONDS: Final = 3.0
 MAX_IN_HAND: Final = 200
 """Mails retrieved but not yet confirmed by the broker: at most 64 KiB each in memory."""
 
+_TEMPORARY: Final = frozenset({"SYS/TEMP", "IN-USE"})  # RFC 3206, section 4; RFC 2449, section 8.1.2
+
 MAX_UNDONE: Final = 10_000
 MAX_UNDONE_OCTETS: Final = 1024 * 1024 * 1024
 """What a target may have undone before its mailboxes are only listed: the far end sets the pace."""
@@ -48,22 +50,10 @@ class SessionEnd:
     listed: int = 0
     fetched: int = 0
     deleted: int = 0
+    renamed: int = 0  # mails that lost their UIDL to another mail, which the next session fetches
     more: bool = False  # mail was left to fetch only because the session had done enough
     unsettled: int = 0  # mails that were retrieved or on their way, and not done when the window closed
     withheld: str | None = None  # why nothing was fetched
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
-    """What every session of a fetcher works with."""
-
-    broker: Broker
-    ledger: Ledger
-    blobs: BlobStore
-    settler: Settler
-    targets: Collection[str]  # that the configuration names
-    log: FilteringBoundLogger
-    base: Path  # where relative paths of secrets and CA files begin
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,8 +67,13 @@ class Session:
     stop: asyncio.Event
     end: SessionEnd = field(default_factory=SessionEnd)
     waiter: Waiter = field(default_factory=Waiter)
-    in_hand: dict[str, Known] = field(default_factory=dict)  # retrieved in this session, by mail id
-    failure: OSError | None = None  # our own disk's
+    intake: Intake = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.intake = Intake(at=self.at, lease=self.lease, log=self.log, expect=self._expect)
+
+    def _expect(self, mail_id: str) -> None:
+        self.waiter.expect(mail_id)
 
     async def run(self) -> SessionEnd:
         """List, retrieve, settle, delete, quit; raises PollError, LeaseLostError, PpsError."""
@@ -125,29 +120,56 @@ class Session:
 
     async def _retrieve(self, wanted: Sequence[Known]) -> None:
         by_number = {pair.listed.number: pair for pair in wanted}
-        room = asyncio.Semaphore(MAX_IN_HAND)
         begun: list[int] = []
-        confirmed: set[int] = set()
         broken: PollError | None = None
-        async with asyncio.TaskGroup() as custody:
-            numbers = self._paced(by_number, begun)
-            try:
-                async for got in self.connection.retrieve(numbers, lambda number: self._incoming(by_number[number])):
-                    confirmed.add(got.number)
-                    if got.sink is None:
-                        await self._skip(by_number[got.number], got.refused or "")
-                        continue
-                    crashpoints.reach("fetcher.after_retr")  # costs a fetch again
-                    await room.acquire()
-                    custody.create_task(self._take_custody(by_number[got.number], got.sink, room))
-            except PollError as error:
-                broken = error  # what was confirmed before is whole, and is still published
+        try:
+            async with asyncio.TaskGroup() as custody:
+                try:
+                    async with aclosing(self._arriving(by_number, self._paced(by_number, begun))) as arriving:
+                        await self._take_all(by_number, arriving, custody)
+                except PollError as error:
+                    broken = error  # what was confirmed before is whole, and is still published
+                except OSError as error:
+                    self.intake.failure = self.intake.failure or error  # the mail that streamed to our disk is cut
+        finally:
+            await self.intake.discard()
+            self.end.fetched, self.end.renamed = self.intake.fetched, self.end.renamed + self.intake.renamed
         if broken is not None:
-            await self._note_break([by_number[number] for number in begun if number not in confirmed], broken)
+            await self.note_break(by_number, broken)
             raise broken
-        if self.failure is not None:
-            raise self.failure
+        if self.intake.failure is not None:
+            raise self.intake.failure
         self.end.more = self.end.more or len(begun) < len(by_number)
+
+    async def _take_all(
+        self, by_number: dict[int, Known], arriving: AsyncIterator[Retrieved[Incoming]], custody: asyncio.TaskGroup
+    ) -> None:
+        room = asyncio.Semaphore(MAX_IN_HAND)
+        async for got in arriving:
+            pair = by_number[got.number]
+            if got.sink is None:
+                await self._refused(pair, got.refused)
+                continue
+            crashpoints.reach("fetcher.after_retr")  # costs a fetch again
+            taking = custody.create_task(self.intake.take(pair, got.sink))
+            taking.add_done_callback(lambda _: room.release())
+            await room.acquire()
+            if self._is_hidden_once_retrieved:
+                await asyncio.wait({taking})  # our copy is the only one: it is at rest before the next command
+
+    async def _arriving(
+        self, by_number: dict[int, Known], numbers: Iterator[int]
+    ) -> AsyncGenerator[Retrieved[Incoming], None]:
+        """Retrieve all at once or, where a connection that breaks would cost what was asked ahead, one by one."""
+        for group in ([number] for number in numbers) if self._is_hidden_once_retrieved else (numbers,):
+            retrieving = self.connection.retrieve(group, lambda number: self.intake.incoming(by_number[number]))
+            async with aclosing(retrieving):
+                async for got in retrieving:
+                    yield got
+
+    @property
+    def _is_hidden_once_retrieved(self) -> bool:
+        return self.lease.profile.custody is Custody.BLOB
 
     def _paced(self, numbers: Iterable[int], begun: list[int]) -> Iterator[int]:
         """Yield what to retrieve, until the session has done enough or the worker stops."""
@@ -160,84 +182,25 @@ class Session:
             yield number
 
     def _is_hindered(self) -> bool:
-        return self.stop.is_set() or self.at.broker.blocked or self.failure is not None
+        return self.stop.is_set() or self.at.broker.blocked or self.intake.failure is not None
 
-    def _incoming(self, pair: Known) -> Incoming:
-        mail_id = pair.known.mail_id
-        spool_always = self.lease.profile.custody is Custody.BLOB
-        return Incoming(mail_id, lambda: self.at.blobs.writer(mail_id), spool_always=spool_always)
+    async def _refused(self, pair: Known, status: Status | None) -> None:
+        """Skip a mail that the server doesn't give; what it calls temporary is tried again soon, three times."""
+        said = status.text if status is not None else ""
+        reason = one_line(f"the server refuses to give it: {said}")
+        if status is not None and status.code in _TEMPORARY:
+            await self.at.ledger.record_broken(self.lease, [pair.known.mail_id], reason)
+        else:
+            await self.at.ledger.record_skipped(self.lease, [pair.known.mail_id], reason)
+        self.log.warning("mail_refused", mail=pair.known.mail_id, reason=reason)
 
-    async def _take_custody(self, pair: Known, incoming: Incoming, room: asyncio.Semaphore) -> None:
-        try:
-            await self._store_and_publish(pair, incoming)
-        except OSError as error:  # a full disk ends the session, not the publishing of what others have in hand
-            self.failure = self.failure or error
-        finally:
-            await incoming.discard()
-            room.release()
-
-    async def _store_and_publish(self, pair: Known, incoming: Incoming) -> None:
-        content = await incoming.finish()  # durable, if it is a blob
-        crashpoints.reach("fetcher.after_blob")  # costs a fetch again; the blob is replaced
-        if not await self._record(pair.known, incoming):
+    async def note_break(self, by_number: Mapping[int, Known], error: PollError) -> None:
+        """Remember which mail was on the line when the session broke, if a mail may be to blame."""
+        pair = by_number.get(self.connection.suspect or 0)
+        if pair is None or (error.result is PollResult.NETWORK and self.connection.broke_ahead):
             return
-        crashpoints.reach("fetcher.after_ledger")  # costs a fetch again, once the sweeper sees no progress
-        self.waiter.expect(pair.known.mail_id)
-        self.in_hand[pair.known.mail_id] = pair
-        message = self._message(pair.known, incoming, content)
-        await self.at.broker.publish(FETCHED, encode(message), message_id=message.mail_id)
-        crashpoints.reach("fetcher.after_confirm")  # costs nothing: the queue has it
-        self.end.fetched += 1
-        self.log.info("mail_fetched", mail=pair.known.mail_id, octets=content.size, fetches=pair.known.fetches)
-
-    async def _record(self, known: KnownMail, incoming: Incoming) -> bool:
-        fetched = FetchedMail(
-            mail_id=known.mail_id,
-            profile_id=self.lease.profile_id,
-            epoch=self.lease.epoch,
-            fetches=known.fetches,
-            header_hash=incoming.header_hash,
-            digest=incoming.digest,
-            body_digest=incoming.body_digest,
-            size=incoming.size,
-        )
-        try:
-            answer = await self.at.ledger.record_fetched(fetched)
-        except RowRejectedError as error:
-            await self.at.ledger.quarantine(known.mail_id, str(error))
-            return False
-        if answer is Fetched.ANOTHER:
-            self.log.warning("uidl_reused", mail=known.mail_id)
-            await self.at.ledger.renew_identity(self.lease, [known.mail_id])
-            self.end.more = True
-        return answer is Fetched.RECORDED
-
-    def _message(self, known: KnownMail, incoming: Incoming, content: Content) -> MailFetched:
-        profile = self.lease.profile
-        return MailFetched(
-            mail_id=known.mail_id,
-            mailbox=profile.mailbox,
-            profile_id=self.lease.profile_id,
-            revision=self.lease.revision,
-            fetches=known.fetches,
-            policy=profile.policy,
-            target=profile.target,
-            content=content,
-            digest=incoming.digest,
-            body_digest=incoming.body_digest,
-            source_host=profile.server.host,
-            fetched_at=incoming.fetched_at,
-        )
-
-    async def _skip(self, pair: Known, reply: str) -> None:
-        reason = one_line(f"the server refuses to give it: {reply}")
-        await self.at.ledger.record_skipped(self.lease, [pair.known.mail_id], reason)
-        self.log.warning("mail_skipped", mail=pair.known.mail_id, reason=reason)
-
-    async def _note_break(self, unconfirmed: Sequence[Known], error: PollError) -> None:
-        """Remember which mail was on the line when the session broke: only the first unconfirmed one was."""
         reason = one_line(f"sessions break while it is retrieved: {error}")
-        await self.at.ledger.record_broken(self.lease, [pair.known.mail_id for pair in unconfirmed[:1]], reason)
+        await self.at.ledger.record_broken(self.lease, [pair.known.mail_id], reason)
 
     # Settle and delete: outcomes -> DELE -> QUIT -> +OK -> ledger
 
@@ -259,8 +222,11 @@ class Session:
         crashpoints.reach("fetcher.after_outcome")
 
     async def _finish(self, certain: Sequence[Known], keep: Sequence[Known]) -> None:
-        done = await self.at.ledger.deletable(sorted(self.in_hand))
-        fresh = [self.in_hand[mail_id] for mail_id in sorted(done)]
+        in_hand = self.intake.in_hand
+        earlier = {pair.known.mail_id for pair in certain if pair.known.deletable}
+        done = await self.at.ledger.deletable(sorted({*in_hand, *earlier}))  # a copy may have got a recipient meanwhile
+        certain = [pair for pair in certain if pair.known.mail_id in done or pair.known.mail_id not in earlier]
+        fresh = [in_hand[mail_id] for mail_id in sorted(done & in_hand.keys())]
         self.end.unsettled += len(self.waiter.pending)
         if self.lease.profile.keep:
             await self.at.ledger.record_kept(self.lease, [pair.known.mail_id for pair in (*fresh, *keep)])

@@ -62,7 +62,7 @@ async def connect(server: Server, context: ssl.SSLContext | None, limits: Limits
     except TimeoutError:
         raise PollError(PollResult.NETWORK, f"{server}: no connection in {limits.connect:.0f} s") from None
     except ssl.SSLError as error:
-        raise handshake_failure(error, server) from error
+        raise handshake_failure(error, server, at_once=True) from error
     except OSError as error:
         raise PollError(PollResult.NETWORK, f"{server}: {_unreachable(error)}") from error
     return Streams(reader, writer, str(writer.get_extra_info("peername")[0]))
@@ -79,7 +79,7 @@ async def upgraded(streams: Streams, context: ssl.SSLContext, server: Server, li
     except TimeoutError:
         raise PollError(PollResult.TLS, f"{server}: no TLS handshake in {limits.connect:.0f} s") from None
     except ssl.SSLError as error:
-        raise handshake_failure(error, server) from error
+        raise handshake_failure(error, server, at_once=False) from error
     except OSError as error:
         raise PollError(PollResult.TLS, f"{server}: the TLS handshake was cut: {cause(error)}") from error
     if transport is None:

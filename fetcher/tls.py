@@ -22,15 +22,13 @@ def client_context(ca: str | None, server: Server) -> ssl.SSLContext:
     return context
 
 
-def handshake_failure(error: ssl.SSLError, server: Server) -> PollError:
-    """Return what a failed handshake means to whoever configured the server."""
+def handshake_failure(error: ssl.SSLError, server: Server, *, at_once: bool) -> PollError:
+    """Return what a failed handshake means to whoever configured the server; `at_once`: with the first octet."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return PollError(PollResult.TLS, f"{server}: {_distrust(error, server)}")
-    if server.implicit_tls:
-        return PollError(
-            PollResult.TLS,
-            f'{server}: it does not speak TLS ({error.reason}): check the port, or drop the "s" after it in server',
-        )
+    if at_once:
+        mend = 'drop the "s" after it in server' if server.implicit_tls else 'set tls = "starttls"'
+        return PollError(PollResult.TLS, f"{server}: it does not speak TLS ({error.reason}): check the port, or {mend}")
     return PollError(PollResult.TLS, f"{server}: the TLS handshake failed: {error.reason}")
 
 

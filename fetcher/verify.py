@@ -1,12 +1,16 @@
 """Invariant I2: a mail of an earlier session is deleted only if the server still holds it under its name."""
 
-import hashlib
 from collections.abc import Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from common.failures import PollError
+from common.ledger.fetching import MAX_BREAKS
+from common.ledger.records import KnownMail
 from common.messages import one_line
+from common.profile import Custody
+from fetcher.digests import Digests, header_hash
 from fetcher.identity import is_trusted
-from fetcher.incoming import header_hash
 from fetcher.plan import Known, same_mail
 
 if TYPE_CHECKING:
@@ -14,56 +18,70 @@ if TYPE_CHECKING:
 
 
 async def verified(session: "Session", candidates: Sequence[Known]) -> list[Known]:
-    """Return the candidates that are certain: by TOP and listed size, else by retrieving and comparing them whole.
+    """Return the candidates that are certain: by listed size and TOP; where these tell nothing or differ, by RETR.
 
-    Those whose UIDL names another mail by now lose it in the ledger, and are seen as new in the next listing.
+    Those whose UIDL names another mail by now lose it in the ledger, and are seen as new in the next listing. What
+    TOP shows is not enough to call a mail another, since a server may dress it up: fetched as new, it came twice.
     """
-    if not candidates:
-        return []
-    by_top = [pair for pair in candidates if is_trusted(pair.known)] if session.connection.capabilities.top else []
-    headers = await session.connection.tops([pair.listed.number for pair in by_top])
-    certain: list[Known] = []
-    others: list[Known] = []
-    for pair in candidates:
+    same, other, unknown = await _by_top(session, candidates)
+    if session.lease.profile.custody is Custody.BLOB:
+        await _forget(session, other)  # a mail that RETR hides must not be retrieved just to be compared
+        return same
+    whole, different = await _by_retrieval(session, [*other, *unknown])
+    await _forget(session, different)
+    return [*same, *whole]
+
+
+async def _by_top(session: "Session", pairs: Sequence[Known]) -> tuple[list[Known], list[Known], list[Known]]:
+    """Return which are the same mail, which show another header, and which TOP and size can't tell."""
+    named = [pair for pair in pairs if is_trusted(pair.known)]
+    headers = await session.connection.tops([pair.listed.number for pair in named])
+    same: list[Known] = []
+    other: list[Known] = []
+    unknown: list[Known] = []
+    for pair in pairs:
         header = headers.get(pair.listed.number)
         if header is None:
-            continue
-        matches = same_mail(pair.known, size=pair.listed.size, header_hash=header_hash(header))
-        (certain if matches else others).append(pair)
-    unasked = [pair for pair in candidates if headers.get(pair.listed.number) is None]
-    same, different = await _compared_whole(session, unasked)
-    await _forget(session, [*others, *different])
-    return [*certain, *same]
+            unknown.append(pair)
+        elif header_hash(header) != pair.known.header_hash:
+            other.append(pair)
+        elif same_mail(pair.known, size=pair.listed.size, header_hash=header_hash(header)):
+            same.append(pair)
+        else:
+            unknown.append(pair)
+    return same, other, unknown
 
 
-async def _compared_whole(session: "Session", pairs: Sequence[Known]) -> tuple[list[Known], list[Known]]:
-    by_number = {pair.listed.number: pair for pair in pairs}
+async def _by_retrieval(session: "Session", pairs: Sequence[Known]) -> tuple[list[Known], list[Known]]:
+    """Retrieve and compare; what the server refuses, or what broke three sessions, is neither same nor different."""
+    by_number = {pair.listed.number: pair for pair in pairs if pair.known.breaks < MAX_BREAKS}
     same: list[Known] = []
     different: list[Known] = []
-    if not by_number:
-        return same, different
-    async for got in session.connection.retrieve(list(by_number), lambda _number: Digest()):
-        if got.sink is None:
-            continue  # neither the same nor another: left alone
-        pair = by_number[got.number]
-        (same if got.sink.value == pair.known.digest else different).append(pair)
+    try:
+        async with aclosing(session.connection.retrieve(by_number, lambda _number: Compared())) as retrieving:
+            async for got in retrieving:
+                pair = by_number[got.number]
+                if got.sink is not None:
+                    (same if got.sink.equals(pair.known) else different).append(pair)
+    except PollError as error:
+        await session.note_break(by_number, error)
+        raise
     return same, different
 
 
-class Digest:
-    """A sink that keeps nothing of a mail but its SHA-256."""
+class Compared:
+    """A sink that keeps nothing of a mail but its digests."""
 
     def __init__(self) -> None:
-        self._hash = hashlib.sha256()
+        self._digests = Digests()
 
-    @property
-    def value(self) -> bytes:
-        """The SHA-256 of what was written."""
-        return self._hash.digest()
+    def equals(self, known: KnownMail) -> bool:
+        """Whether it is the mail on record, but for fields that servers add."""
+        return (self._digests.header_hash, self._digests.body) == (known.header_hash, known.body_digest)
 
     async def write(self, chunk: bytes) -> None:
         """Take the next octets."""
-        self._hash.update(chunk)
+        self._digests.add(chunk)
 
     async def discard(self) -> None:
         """Keep nothing: there is nothing to do."""
@@ -75,3 +93,4 @@ async def _forget(session: "Session", pairs: Sequence[Known]) -> None:
             "uidl_reused", mail=pair.known.mail_id, uidl=one_line(repr(pair.listed.uidl), 200), size=pair.listed.size
         )
     await session.at.ledger.renew_identity(session.lease, [pair.known.mail_id for pair in pairs])
+    session.end.renamed += len(pairs)

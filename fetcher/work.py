@@ -14,13 +14,17 @@ from common.ledger.records import Lease
 from common.ledger.schedule import PollEnd
 from common.secrets import resolve
 from fetcher.connection import Connection
+from fetcher.intake import Workplace
 from fetcher.schedule import jittered, seconds_to_next_poll
-from fetcher.session import Session, SessionEnd, Workplace
+from fetcher.session import Session, SessionEnd
 from fetcher.sweep import Sweeper
 
 MAX_SESSIONS: Final = 50
 MAX_SESSIONS_A_HOST: Final = 8
 """A provider that sees more from one address begins to refuse them."""
+
+ONE_BY_ONE_SECONDS: Final = 86_400
+"""How long a host is spared PIPELINING after a session broke in it: some offer it, and can't (MailKit #174)."""
 
 LOOK_SECONDS: Final = 1.0
 """How often the schedule is looked at: also how soon `pps pull` beside a service is noticed."""
@@ -39,6 +43,7 @@ class FetcherWorker:
         self._log = at.log
         self._owner = f"{socket.gethostname()}:{id(self):x}"[:64]
         self._polls: set[asyncio.Task[None]] = set()
+        self._one_by_one: dict[str, float] = {}  # hosts that broke while commands were sent ahead, until when
         self._hosts: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MAX_SESSIONS_A_HOST))
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -167,16 +172,23 @@ class FetcherWorker:
             total.listed = max(total.listed, end.listed)
             total.fetched += end.fetched
             total.deleted += end.deleted
-            total.unsettled, total.more, total.withheld = end.unsettled, end.more, end.withheld
-            if not end.more or stop.is_set() or not end.fetched:
+            total.unsettled, total.withheld = end.unsettled, end.withheld
+            total.more = end.more or end.renamed > 0
+            if not total.more or stop.is_set() or not (end.fetched or end.renamed):
                 return total
 
     async def _session(self, lease: Lease, password: str, log: FilteringBoundLogger, stop: asyncio.Event) -> SessionEnd:
         profile = lease.profile
         ca = None if profile.ca is None else str(self._at.base / profile.ca)
-        connection = await Connection.open(profile.server, tls=profile.tls, ca=ca)
+        ahead = self._one_by_one.get(profile.server.host, 0.0) < asyncio.get_running_loop().time()
+        connection = await Connection.open(profile.server, tls=profile.tls, ca=ca, pipelining=ahead)
         try:
             await connection.authenticate(profile.user, password)
             return await Session(connection=connection, lease=lease, at=self._at, log=log, stop=stop).run()
+        except PollError:
+            if connection.broke_ahead:
+                self._one_by_one[profile.server.host] = asyncio.get_running_loop().time() + ONE_BY_ONE_SECONDS
+                log.warning("pipelining_doubted", server=str(profile.server))
+            raise
         finally:
             connection.abort()  # after QUIT it only closes; before it, it deletes nothing

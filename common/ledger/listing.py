@@ -33,6 +33,7 @@ _COLUMNS: Final = (
     mails.c.breaks,
     mails.c.header_hash,
     mails.c.digest,
+    mails.c.body_digest,
     mails.c.progress_at,
     mails.c.unseen_since,
 )
@@ -133,6 +134,7 @@ def _known_mail(row: AnyRow, deletable: bool, time: int) -> KnownMail:  # noqa: 
         deletable=deletable,
         header_hash=row.header_hash,
         digest=row.digest,
+        body_digest=row.body_digest,
         age=time - row.progress_at,
     )
 

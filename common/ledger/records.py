@@ -70,6 +70,7 @@ class KnownMail:
     deletable: bool  # every recipient has it
     header_hash: bytes | None
     digest: bytes | None
+    body_digest: bytes | None
     age: int  # milliseconds since it was last recorded to move
 
 

@@ -1,0 +1,170 @@
+"""The dialogue on one connection: commands out, replies in, in order, with deadlines and caps.
+
+Every failure is a PollError in one line that names the server.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from common.failures import PollError, PollResult
+from common.profile import Server
+from fetcher.pop3 import Chunk, DesynchronisedError, End, Event, Expect, Reader, Status
+from fetcher.streams import READ_OCTETS, Limits, Streams, cause
+
+
+class Dialogue:
+    """Sends commands and reads their replies. Once it has failed, the connection is good for nothing more."""
+
+    def __init__(self, server: Server, streams: Streams, limits: Limits) -> None:
+        self.server = server
+        self.streams = streams
+        self.limits = limits
+        self.round_trips = 0  # waits for the server that nothing else overlapped
+        self._protocol = Reader()
+        self._events: deque[Event] = deque()
+        self._fault: DesynchronisedError | None = None
+        self._spoke_pop3 = False
+        self._reply_octets = 0
+        self._reply_began = 0.0
+
+    @property
+    def in_step(self) -> bool:
+        """Whether every reply has come, and nothing else has."""
+        return self._protocol.idle and not self._events and self._fault is None
+
+    @property
+    def replies_due(self) -> int:
+        """Replies of which nothing has come yet, counted between two replies; inside one, none."""
+        return 0 if self._protocol.in_body else self._protocol.pending
+
+    async def send(self, octets: bytes, expected: Sequence[Expect]) -> None:
+        """Send commands, and announce their replies; raises PollError."""
+        if self._protocol.idle and not self._events:
+            self.round_trips += 1
+            await self._require_silence()
+        for form in expected:
+            self._protocol.expect(form)
+        self.streams.write(octets)
+
+    async def ask(self, line: bytes) -> Status:
+        """Send a command and return its reply of one line."""
+        await self.send(line, [Expect.STATUS])
+        return await self.status()
+
+    async def ask_body(self, line: bytes) -> tuple[Status, bytes]:
+        """Send a command and return its reply of many lines."""
+        await self.send(line, [Expect.BODY])
+        return await self.body_reply()
+
+    async def greeting(self) -> Status:
+        """Return the status line that the server begins with."""
+        self._protocol.expect(Expect.STATUS)
+        return await self.status(idle=self.limits.greeting)
+
+    async def status(self, *, idle: float | None = None) -> Status:
+        """Return the next reply's status line."""
+        self._begin_reply()
+        event = await self._event(idle or self.limits.idle)
+        if not isinstance(event, Status):
+            raise self.broken("its replies are out of step")
+        self._spoke_pop3 = True
+        return event
+
+    async def body_reply(self) -> tuple[Status, bytes]:
+        """Return the next reply, of many lines."""
+        status = await self.status()
+        body = bytearray()
+        if status.ok:
+
+            async def keep(chunk: bytes) -> None:
+                body.extend(chunk)
+
+            await self.body_into(keep, self.limits.multi_line)
+        return status, bytes(body)
+
+    async def body_into(self, write: Callable[[bytes], Awaitable[None]], limit: int) -> None:
+        """Write the body that follows a status line, of at most `limit` octets."""
+        size = 0
+        self._begin_reply()
+        while isinstance(event := await self._event(self.limits.idle), Chunk):
+            size += len(event.octets)
+            if size > limit:
+                raise self.broken(f"a reply over {limit} octets")
+            began = _now()
+            await write(event.octets)
+            self._reply_began += _now() - began  # our own disk's time is not the server's
+        if not isinstance(event, End):
+            raise self.broken("its replies are out of step")
+
+    def broken(self, what: str) -> PollError:
+        """Return the error for a server that broke the rules."""
+        return PollError(PollResult.PROTOCOL, f"{self.server}: {what}")
+
+    async def _event(self, idle: float) -> Event:
+        while not self._events:
+            if self._fault is not None:  # what was read before it is good
+                raise self._not_pop3(self._fault) from self._fault
+            octets = await self._read(idle)
+            self._feed(octets)
+        return self._events.popleft()
+
+    def _feed(self, octets: bytes) -> None:
+        try:
+            self._events.extend(self._protocol.feed(octets))
+        except DesynchronisedError as error:
+            self._fault = error
+
+    def _begin_reply(self) -> None:
+        self._reply_octets = 0
+        self._reply_began = _now()
+
+    async def _read(self, idle: float) -> bytes:
+        took = _now() - self._reply_began
+        left = self.limits.reply + self._reply_octets / self.limits.least_rate - took
+        if left <= 0:
+            raise PollError(PollResult.NETWORK, f"{self.server}: a reply took over {took:.0f} s: too slow")
+        try:
+            async with asyncio.timeout(min(idle, left)):
+                octets = await self._received()
+        except TimeoutError:
+            if left < idle:
+                return await self._read(idle)
+            raise PollError(PollResult.NETWORK, f"{self.server}: no answer in {idle:.0f} s") from None
+        if not octets:
+            raise PollError(PollResult.NETWORK, f"{self.server}: the server closed the connection")
+        self._reply_octets += len(octets)
+        return octets
+
+    async def _received(self) -> bytes:
+        try:
+            return await self.streams.reader.read(READ_OCTETS)
+        except (OSError, ssl.SSLError) as error:
+            if isinstance(error, TimeoutError):  # the connection's own, as the system tells it
+                raise PollError(PollResult.NETWORK, f"{self.server}: connection lost: timed out") from error
+            raise PollError(PollResult.NETWORK, f"{self.server}: connection lost: {cause(error)}") from error
+
+    async def _require_silence(self) -> None:
+        """Refuse what has come although nothing was asked: it would be taken for the next command's reply."""
+        for _ in range(2):  # what lies in the socket reaches the stream in the second turn of the loop
+            await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(0):
+                octets = await self._received()
+        except TimeoutError:
+            return
+        if not octets:
+            raise PollError(PollResult.NETWORK, f"{self.server}: the server closed the connection")
+        self._feed(octets)
+        if self._fault is not None:
+            raise self._not_pop3(self._fault) from self._fault
+
+    def _not_pop3(self, error: DesynchronisedError) -> PollError:
+        if not self._spoke_pop3:
+            return self.broken(f"what answers there does not speak POP3 ({error}): check host and port in server")
+        return self.broken(str(error))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

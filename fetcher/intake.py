@@ -1,0 +1,124 @@
+"""What becomes of a mail once its end is certain: blob -> ledger -> publish, confirmed; and what a crash costs."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
+
+from common import crashpoints
+from common.blobs import BlobStore
+from common.broker import FETCHED, Broker
+from common.ledger import Ledger, RowRejectedError
+from common.ledger.records import Fetched, FetchedMail, KnownMail, Lease
+from common.messages import Content, MailFetched, encode
+from common.profile import Custody
+from fetcher.incoming import Incoming
+from fetcher.plan import Known
+from fetcher.settle import Settler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """What every session of a fetcher works with."""
+
+    broker: Broker
+    ledger: Ledger
+    blobs: BlobStore
+    settler: Settler
+    targets: Collection[str]  # that the configuration names
+    log: FilteringBoundLogger
+    base: Path  # where relative paths of secrets and CA files begin
+
+
+@dataclass(slots=True, kw_only=True)
+class Intake:
+    """Takes custody of one session's mails."""
+
+    at: Workplace
+    lease: Lease
+    log: FilteringBoundLogger
+    expect: Callable[[str], None]  # told of each mail whose outcomes may come from now on
+    in_hand: dict[str, Known] = field(default_factory=dict)  # recorded in this session, by mail id
+    fetched: int = 0  # of those, confirmed by the broker
+    renamed: int = 0  # mails whose UIDL names another mail by now: they are new in the next listing
+    failure: OSError | None = None  # our own disk's: it ends the session, not the publishing of what is in hand
+    _open: set[Incoming] = field(default_factory=set)
+
+    def incoming(self, pair: Known) -> Incoming:
+        """Return the sink for a mail that is about to be retrieved; `take` or `discard` ends it."""
+        mail_id = pair.known.mail_id
+        spool_always = self.lease.profile.custody is Custody.BLOB
+        sink = Incoming(mail_id, lambda: self.at.blobs.writer(mail_id), spool_always=spool_always)
+        self._open.add(sink)
+        return sink
+
+    async def take(self, pair: Known, incoming: Incoming) -> None:
+        """Take custody of one mail."""
+        try:
+            await self._store_and_publish(pair, incoming)
+        except OSError as error:
+            self.failure = self.failure or error
+        finally:
+            await incoming.discard()
+            self._open.discard(incoming)
+
+    async def discard(self) -> None:
+        """Forget all that nobody took: cut mails, and what a cancellation left."""
+        for incoming in self._open:
+            await incoming.discard()
+        self._open.clear()
+
+    async def _store_and_publish(self, pair: Known, incoming: Incoming) -> None:
+        content = await incoming.finish()  # durable, if it is a blob
+        crashpoints.reach("fetcher.after_blob")  # costs a fetch again; the blob is replaced
+        if not await self._record(pair.known, incoming):
+            return
+        crashpoints.reach("fetcher.after_ledger")  # costs a fetch again, once the sweeper sees no progress
+        self.expect(pair.known.mail_id)
+        self.in_hand[pair.known.mail_id] = pair
+        message = self._message(pair.known, incoming, content)
+        await self.at.broker.publish(FETCHED, encode(message), message_id=message.mail_id)
+        crashpoints.reach("fetcher.after_confirm")  # costs nothing: the queue has it
+        self.fetched += 1
+        self.log.info("mail_fetched", mail=pair.known.mail_id, octets=content.size, fetches=pair.known.fetches)
+
+    async def _record(self, known: KnownMail, incoming: Incoming) -> bool:
+        fetched = FetchedMail(
+            mail_id=known.mail_id,
+            profile_id=self.lease.profile_id,
+            epoch=self.lease.epoch,
+            fetches=known.fetches,
+            header_hash=incoming.digests.header_hash,
+            digest=incoming.digests.whole,
+            body_digest=incoming.digests.body,
+            size=incoming.size,
+        )
+        try:
+            answer = await self.at.ledger.record_fetched(fetched)
+        except RowRejectedError as error:
+            await self.at.ledger.quarantine(known.mail_id, str(error))
+            return False
+        if answer is Fetched.ANOTHER:
+            self.log.warning("uidl_reused", mail=known.mail_id)
+            await self.at.blobs.delete(known.mail_id)  # its deliveries must never find another mail's bytes
+            await self.at.ledger.renew_identity(self.lease, [known.mail_id])
+            self.renamed += 1
+        return answer is Fetched.RECORDED
+
+    def _message(self, known: KnownMail, incoming: Incoming, content: Content) -> MailFetched:
+        profile = self.lease.profile
+        return MailFetched(
+            mail_id=known.mail_id,
+            mailbox=profile.mailbox,
+            profile_id=self.lease.profile_id,
+            revision=self.lease.revision,
+            fetches=known.fetches,
+            policy=profile.policy,
+            target=profile.target,
+            content=content,
+            digest=incoming.digests.whole,
+            body_digest=incoming.digests.body,
+            source_host=profile.server.host,
+            fetched_at=incoming.fetched_at,
+        )
