@@ -66,7 +66,7 @@ class Session:
     log: FilteringBoundLogger  # bound to the profile
     stop: asyncio.Event
     end: SessionEnd = field(default_factory=SessionEnd)
-    waiter: Waiter = field(default_factory=Waiter)
+    waiter: Waiter = field(init=False)
     intake: Intake = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,7 +78,7 @@ class Session:
     async def run(self) -> SessionEnd:
         """List, retrieve, settle, delete, quit; raises PollError, LeaseLostError, PpsError."""
         todo = await self._list()
-        self.waiter = self.at.settler.open_waiter()
+        self.waiter = self.at.settler.open_waiter(self.lease.profile.target)
         try:
             certain = await verified(self, todo.delete)
             await self._retrieve(todo.retrieve)
@@ -208,7 +208,7 @@ class Session:
         """Wait, with the session open, for what was retrieved in it."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        while self.waiter.pending:
+        while self.waiter.pending and not self.waiter.held_up:
             patience = STOPPING_SETTLE_SECONDS if self.stop.is_set() else SETTLE_SECONDS
             remaining = began + patience - loop.time()
             if remaining <= 0:

@@ -25,7 +25,9 @@ DRAIN_LOOK_SECONDS: Final = 0.02
 class Waiter:
     """What one session waits for: `pending` mails have no outcome yet, `ready` ones may be deleted."""
 
-    def __init__(self) -> None:
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.held_up = False  # the target takes nothing now: waiting longer helps nobody
         self.pending: set[str] = set()
         self.ready: set[str] = set()
         self.changed = asyncio.Event()
@@ -42,6 +44,11 @@ class Waiter:
                 self.pending.discard(mail_id)
                 self.ready.add(mail_id)
                 self.changed.set()
+
+    def hold_up(self) -> None:
+        """What is pending stays so for long."""
+        self.held_up = True
+        self.changed.set()
 
     def give_up(self, mail_id: str) -> None:
         """This mail's outcome will not come soon: waiting longer helps nobody."""
@@ -60,9 +67,9 @@ class Settler:
         self._log = log
         self._waiters: set[Waiter] = set()
 
-    def open_waiter(self) -> Waiter:
-        """Begin to wait on behalf of a session; it ends with `close_waiter`."""
-        waiter = Waiter()
+    def open_waiter(self, target: str) -> Waiter:
+        """Begin to wait on behalf of a session whose mail goes to `target`; it ends with `close_waiter`."""
+        waiter = Waiter(target)
         self._waiters.add(waiter)
         return waiter
 
@@ -112,11 +119,14 @@ class Settler:
                 continue
             try:
                 deletable = await self._ledger.deletable(sorted(waiting))
+                paused = await self._ledger.paused_targets()
             except PpsError as error:
                 self._log.warning("settle_unanswered", error=str(error))
                 continue
             for waiter in tuple(self._waiters):
                 waiter.found(deletable)
+                if waiter.target in paused:
+                    waiter.hold_up()
 
     def _wake(self, settled: Settled) -> None:
         outcome = settled.outcome
