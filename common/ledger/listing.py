@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.ledger.records import KnownMail, Lease, ListedMail, MailState
-from common.ledger.rows import AnyRow, chunks, clock, current_epochs, deletable_of, insert_missing
+from common.ledger.rows import AnyRow, chunks, clock, current_epochs, deletable_of, insert_missing, is_deletable
 from common.ledger.schema import mails, new_id, schedule
 from common.ledger.writer import Operation
 
@@ -86,10 +86,12 @@ async def _mark_vanished(connection: AsyncConnection, listing: Listing, vanished
         return
     if last.listed != len(listing.listed) or last.shrunk:
         await connection.execute(update(schedule).where(where).values(listed=len(listing.listed), shrunk=False))
-    done = {row.id for row in await deletable_of(connection, mails.c.id, (row.id for row in vanished))}
     for part in chunks(row.id for row in vanished):
         await connection.execute(update(mails).where(mails.c.id.in_(part)).values(unseen_since=time))
-    for part in chunks(done):  # our DELE took effect although its answer was lost
+    # Our DELE took effect although its answer was lost, or RETR hid the mail and its deliveries were done since.
+    mailbox = mails.c.mailbox == listing.lease.profile.mailbox
+    gone = select(mails.c.id).where(mailbox, mails.c.unseen_since.is_not(None), is_deletable())
+    for part in chunks((await connection.execute(gone)).scalars()):
         await connection.execute(
             update(mails).where(mails.c.id.in_(part)).values(state=MailState.DELETED, deleted_at=time, progress_at=time)
         )
