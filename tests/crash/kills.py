@@ -1,28 +1,37 @@
 """What the crash tests do to a scene, so that `make crash` does just the same, only more often."""
 
+import os
 import random
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
+from tests.crash.installations import Cluster
 from tests.crash.scene import Drained, Scene, samples
 from tests.crash.service import END_SECONDS, STARTED
+from tests.servers.dovecot import Dovecot
+from tests.servers.process import descendants
 
 KILLED: Final = -signal.SIGKILL
 
 RANDOM_SECONDS: Final = 1.5
 """How long after it began to work a process is killed at the latest: a dozen mails take less."""
 
+LOAD: Final = 40
+"""Mails that are under way when a process or a server is stopped."""
+
+UNDER_WAY: Final = 5
+"""Deliveries by which it shows that they are."""
+
+SERVER_SECONDS: Final = 90.0
+"""A drain after a server was away: its clients come back within the 30 s of their longest pause."""
+
 
 def crash_at(scene: Scene, command: str, point: str, *, mails: int) -> Drained:
     """Have a process that doesn't run yet die by itself at the point; then heal and drain."""
-    reaches(scene, command, point, mails=mails)
-    return heal(scene, command)
-
-
-def reaches(scene: Scene, command: str, point: str, *, mails: int) -> None:
-    """Plant mails and start a process that dies at the point; fail if it doesn't, or if a mail is gone undelivered."""
     scene.plant(samples(mails))
     scene.service.start(command, crash_at=point)
     deadline = time.monotonic() + END_SECONDS
@@ -31,14 +40,7 @@ def reaches(scene: Scene, command: str, point: str, *, mails: int) -> None:
         scene.rows.poll_now()
     code = scene.service.ending(command)
     assert code == KILLED, f"{command} ended with {code}, not at {point}: {scene.service.tail(command)}"
-    scene.assert_nothing_gone_undelivered()
-
-
-def heal(scene: Scene, command: str) -> Drained:
-    """Start a dead process again and wait until all is drained."""
-    scene.rows.age_what_died(command)
-    scene.service.start(command)
-    return scene.drain()
+    return _healed(scene, command).drain()
 
 
 def kill_at_random(scene: Scene, source: random.Random, commands: Sequence[str], *, mails: int) -> Drained:
@@ -49,7 +51,97 @@ def kill_at_random(scene: Scene, source: random.Random, commands: Sequence[str],
         ended_by_itself = scene.service.has_ended(command, source.uniform(0, RANDOM_SECONDS))
         assert not ended_by_itself, scene.service.tail(command)
         scene.service.kill(command)
-        scene.assert_nothing_gone_undelivered()
-        scene.rows.age_what_died(command)
-        scene.service.start(command)
+        _healed(scene, command)
     return scene.drain()
+
+
+def stop_under_load(scene: Scene, command: str) -> Drained:
+    """Ask a running process to stop while mail is under way, start it again, and drain: nothing is made older."""
+    scene.service.await_event(command, STARTED)
+    scene.plant(samples(LOAD))
+    scene.await_deliveries(UNDER_WAY)
+    assert scene.delivered < _deliveries(scene), "all was done before the stop"
+    scene.service.stop(command)
+    scene.assert_nothing_gone_undelivered()
+    scene.service.start(command)
+    return scene.drain()
+
+
+def kill_rabbitmq(cluster: Cluster, scene: Scene) -> Drained:
+    """Kill it with mail under way; what it had on disk goes on, what it had not confirmed is published again."""
+    _begin(scene)
+    cluster.rabbitmq.kill()
+    scene.assert_nothing_gone_undelivered()
+    assert scene.remote, "all was done before the kill"
+    cluster.rabbitmq.start()
+    return scene.drain(seconds=SERVER_SECONDS)
+
+
+def wipe_rabbitmq(cluster: Cluster, scene: Scene, idle: str) -> Drained:
+    """Lose all that waits for one role: the router's fetched mails, or the deliverer's jobs."""
+    scene.service.stop(idle)
+    scene.plant(samples(LOAD))
+    if idle == "router":
+        scene.await_states(fetched=LOAD)
+    else:
+        scene.await_states(routed=LOAD, pending=_deliveries(scene))
+    cluster.rabbitmq.wipe()
+    scene.assert_nothing_gone_undelivered()
+    scene.rows.age_what_was_queued()
+    scene.service.start(idle)
+    return scene.drain(seconds=SERVER_SECONDS)
+
+
+def kill_postgres(cluster: Cluster, scene: Scene) -> Drained:
+    """Kill it amid commits; without the ledger nothing is deleted that it had not seen delivered."""
+    _begin(scene)
+    cluster.postgres.kill()
+    left = scene.remote
+    assert left, "all was done before the kill"
+    scene.service.await_event("fetcher", "schedule_unanswered")
+    scene.assert_nothing_gone_undelivered()
+    assert scene.remote == left, "deleted without a ledger"
+    cluster.postgres.start()
+    return scene.drain(seconds=SERVER_SECONDS)
+
+
+def stop_at_a_frozen_target(scene: Scene, dovecot: Dovecot, command: str) -> Drained:
+    """Ask a process to stop while its LMTP server says nothing any more: what it can't finish, it hands back."""
+    scene.service.await_event(command, STARTED)
+    scene.plant(samples(LOAD))
+    scene.await_deliveries(UNDER_WAY)
+    with _lmtp_frozen(dovecot):
+        scene.service.stop(command)
+    scene.assert_nothing_gone_undelivered()
+    scene.rows.age_what_died(command)  # a mail past its dot stays claimed: whether it came is not known
+    scene.service.start(command)
+    return scene.drain()
+
+
+@contextmanager
+def _lmtp_frozen(dovecot: Dovecot) -> Iterator[None]:
+    serving = [pid for pid in descendants(dovecot.pid) if Path(f"/proc/{pid}/comm").read_text().strip() == "lmtp"]
+    assert serving, "no LMTP session is open"
+    for pid in serving:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in serving:
+            os.kill(pid, signal.SIGCONT)
+
+
+def _deliveries(scene: Scene) -> int:
+    return sum(len(sample.recipients) for sample in scene.planted)
+
+
+def _begin(scene: Scene) -> None:
+    scene.plant(samples(LOAD))
+    scene.await_deliveries(UNDER_WAY)
+
+
+def _healed(scene: Scene, command: str) -> Scene:
+    scene.assert_nothing_gone_undelivered()
+    scene.rows.age_what_died(command)
+    scene.service.start(command)
+    return scene

@@ -1,6 +1,7 @@
 """Where processes die: for each crash point the process that comes by, which time is meant, and for which target."""
 
-from dataclasses import dataclass
+import random
+from dataclasses import dataclass, replace
 from typing import Final
 
 
@@ -13,11 +14,21 @@ class Place:
     passes: int  # how often a dozen mails pass it at least: what a random count is drawn from
     target: str = "local"
     role: str = ""  # where it isn't the first part of the name
+    doubles: int = 0  # the most that may come twice
+
+    @property
+    def label(self) -> str:
+        """What tests and tables call it."""
+        return f"{self.name} ({self.role})" if self.role else self.name
 
     @property
     def point(self) -> str:
         """What PPS_CRASH_AT holds."""
         return f"{self.name}:{self.count}"
+
+    def at_random(self, source: random.Random) -> "Place":
+        """Return the same at any of its times."""
+        return replace(self, count=source.randint(1, self.passes))
 
     @property
     def command(self) -> str:
@@ -47,12 +58,12 @@ PLACES: Final = (
 """What can be reached with a Maildir as target, in one process or in three: never a double."""
 
 LMTP_PLACES: Final = (
-    Place(name="deliverer.before_dot", count=1, passes=MAILS, target="mda"),
-    Place(name="deliverer.after_dot", count=5, passes=MAILS, target="mda"),
-    Place(name="deliverer.after_reply", count=5, passes=MAILS, target="mda"),
+    Place(name="deliverer.before_dot", count=5, passes=MAILS, target="mda"),
+    Place(name="deliverer.after_dot", count=5, passes=MAILS, target="mda", doubles=1),
+    Place(name="deliverer.after_reply", count=5, passes=MAILS, target="mda", doubles=1),
     Place(name="deliverer.after_outcome", count=5, passes=MAILS, target="mda"),
 )
-"""What concerns a server as target: a kill after the dot may double what was under way, one mail on one connection."""
+"""What concerns a server as target, on one connection: a kill between a mail's dot and its outcome may double it."""
 
 BROKER_PLACES: Final = (
     Place(name="broker.after_publish", count=5, passes=MAILS, role="fetcher"),

@@ -130,6 +130,20 @@ class Scene:
         ]
         assert not undelivered, f"deleted on the server, but not delivered: {undelivered}"
 
+    def await_deliveries(self, count: int, *, seconds: float = DRAIN_SECONDS) -> None:
+        """Return once so many have come to their users."""
+        deadline = time.monotonic() + seconds
+        while self.delivered < count:
+            assert time.monotonic() < deadline, f"only {self.delivered} deliveries: {self.rows.undone()}"
+            time.sleep(LOOK_SECONDS)
+
+    def await_states(self, **states: int) -> None:
+        """Return once just so many deliveries and mails stand in these states."""
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while self.rows.undone() != states:
+            assert time.monotonic() < deadline, f"{self.rows.undone()} instead of {states}"
+            time.sleep(LOOK_SECONDS)
+
     def drain(self, *, seconds: float = DRAIN_SECONDS) -> Drained:
         """Return once the mailbox is empty and nothing is undone, with the accounting; fail if that takes too long."""
         began = time.monotonic()
@@ -139,6 +153,8 @@ class Scene:
             if now > began + seconds:
                 raise AssertionError(self._stuck(seconds))
             if now > nudged + NUDGE_SECONDS:
+                faults = self.service.faults()
+                assert not faults, faults
                 self.rows.poll_now()
                 self.rows.retry_now()
                 nudged = now
