@@ -232,10 +232,10 @@ class Session:
             await self.at.ledger.record_kept(self.lease, [pair.known.mail_id for pair in (*fresh, *keep)])
             await self.connection.quit()
             return
-        if not await self.at.ledger.renew_lease(self.lease):
-            raise LeaseLostError  # before the first DELE: another fetcher may work on what these numbers name
         ids = {pair.listed.number: pair.known.mail_id for pair in (*certain, *fresh)}
-        deleted = await self.connection.delete(sorted(ids)) if ids else ()
+        if ids and not await self.at.ledger.renew_lease(self.lease):
+            raise LeaseLostError  # before the first DELE: another fetcher may work on what these numbers name
+        deleted = await self.connection.delete(sorted(ids))
         crashpoints.reach("fetcher.after_dele")  # costs nothing: without QUIT the server keeps them all
         await self.connection.quit()
         crashpoints.reach("fetcher.after_quit")  # the next listing tells
