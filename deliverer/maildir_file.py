@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import secrets
+import threading
 from enum import Enum, auto
 from pathlib import Path
 from typing import IO, Final
@@ -20,6 +21,9 @@ _FILE_MODE: Final = 0o600
 _OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAKING: Final = threading.Lock()
+"""Whoever finds a folder that another thread has just made must not count on it before it is durable."""
+
 _LINK_TRIES: Final = 3
 """A mail reader may move or remove the mail of our name between our looks; hardly ever twice."""
 
@@ -95,7 +99,8 @@ class MailFile:
 
     def _open(self) -> None:
         if self._create:
-            self._make_folders()
+            with _MAKING:
+                self._make_folders()
         self.folder = os.path.realpath(self._path)
         base = os.path.realpath(self._base)
         if os.path.commonpath([self.folder, base]) != base:
