@@ -109,7 +109,7 @@ class Connection:
                 result = refusal(status, PollResult.AUTH)
                 said = status.text.replace(password, "***") if password else status.text
                 mend = ": check user and password" if result is PollResult.AUTH else ""
-                raise PollError(result, f"{self.server}: sign-in as {user} refused: {said}{mend}")
+                raise PollError(result, f"{self.server}: sign-in as {user} refused: {said.rstrip('.')}{mend}")
 
     async def listing(self) -> tuple[Listed, ...]:
         """Return what the mailbox holds; raises PollError where UIDL is offered but fails: never "all is new"."""

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 import ssl
 from dataclasses import dataclass, replace
@@ -92,9 +94,10 @@ async def upgraded(streams: Streams, context: ssl.SSLContext, server: Server, li
 def _unreachable(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return "there is no such host: check the name in server"
-    if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
+    refused = errno.ECONNREFUSED
+    if error.errno == refused or f"[Errno {refused}]" in str(error):  # of several addresses, all are named
         return "the connection was refused: check the port in server"
-    return f"can't connect: {cause(error)}"
+    return f"can't connect: {os.strerror(error.errno) if error.errno else cause(error)}"
 
 
 def cause(error: BaseException) -> str:

@@ -44,6 +44,7 @@ class Pop3Server:
         self._mailboxes: dict[str, Mailbox] = {}
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
         """Start it."""
@@ -86,10 +87,16 @@ class Pop3Server:
             session.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
 
+    def push(self, octets: bytes) -> None:
+        """Send octets to all who are connected, whether or not anybody asked."""
+        for writer in self._writers:
+            writer.write(octets)
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)
+        self._writers.add(writer)
         self.sessions += 1
         try:
             await Session(self, reader, writer).run()
@@ -97,4 +104,5 @@ class Pop3Server:
             pass
         finally:
             self._open.discard(task)
+            self._writers.discard(writer)
             writer.close()  # what was written is still sent
