@@ -23,7 +23,7 @@ class Plan:
     """What to do in this session; every other mail is left alone."""
 
     retrieve: tuple[Known, ...]  # in this order: what broke a session before comes last
-    delete: tuple[Known, ...]  # delivered in an earlier session: to be verified, then deleted
+    verify: tuple[Known, ...]  # delivered in an earlier session: to be verified, then deleted unless mail is kept
     keep: tuple[Known, ...]  # delivered, and left on the server by the profile's wish
     waiting: int  # mails on their way, whose outcome may come while the session is open
 
@@ -35,7 +35,7 @@ def plan(listing: Sequence[ListedMail], known: dict[bytes, KnownMail], *, keep: 
     retrieve = [pair for pair in pairs if fetch and wants_retrieval(pair.known)]
     return Plan(
         retrieve=tuple(sorted(retrieve, key=lambda pair: (pair.known.breaks, pair.listed.number))),
-        delete=() if keep else tuple(done),
+        verify=tuple(pair for pair in pairs if _looks_reused(pair)) if keep else tuple(done),
         keep=tuple(pair for pair in done if pair.known.state is not MailState.DELETED) if keep else (),
         waiting=sum(pair.known.state in {MailState.FETCHED, MailState.ROUTED} and not is_done(pair) for pair in pairs),
     )
@@ -44,6 +44,11 @@ def plan(listing: Sequence[ListedMail], known: dict[bytes, KnownMail], *, keep: 
 def is_done(pair: Known) -> bool:
     """Whether every recipient has the mail; one listed although deleted was deleted in vain, and is deleted again."""
     return pair.known.deletable or pair.known.state is MailState.DELETED
+
+
+def _looks_reused(pair: Known) -> bool:
+    """Whether a kept mail's UIDL may name another mail by now, which would never be fetched."""
+    return pair.known.state is MailState.KEPT and pair.known.size != pair.listed.size
 
 
 def wants_retrieval(known: KnownMail) -> bool:

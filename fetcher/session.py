@@ -80,7 +80,7 @@ class Session:
         todo = await self._list()
         self.waiter = self.at.settler.open_waiter(self.lease.profile.target)
         try:
-            certain = await verified(self, todo.delete)
+            certain = await verified(self, todo.verify)
             await self._retrieve(todo.retrieve)
             await self._settle()
             await self._finish(certain, todo.keep)

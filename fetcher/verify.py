@@ -45,7 +45,9 @@ async def _by_top(session: "Session", pairs: Sequence[Known]) -> tuple[list[Know
             unknown.append(pair)
         elif header_hash(header) != pair.known.header_hash:
             other.append(pair)
-        elif same_mail(pair.known, size=pair.listed.size, header_hash=header_hash(header)):
+        elif session.lease.profile.keep or same_mail(
+            pair.known, size=pair.listed.size, header_hash=header_hash(header)
+        ):
             same.append(pair)
         else:
             unknown.append(pair)

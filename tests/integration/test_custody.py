@@ -109,6 +109,23 @@ async def test_a_mail_under_an_old_uidl_is_delivered_before_it_is_deleted(
         assert box.deleted == [second]
 
 
+async def test_a_mail_under_a_kept_mail_s_uidl_is_delivered_too(
+    server: Pop3Server, box: Mailbox, tmp_path: Path
+) -> None:
+    """The mailbox was emptied by somebody else, and its server begins to count anew."""
+    first, second = mail(size=900), mail(size=1000)
+    box.plant(first, uidl=b"1")
+    async with at_work(tmp_path, server, keep=True) as (service, _):
+        box.mails.clear()
+        box.plant(second, uidl=b"1")
+
+        end = await service.poll()
+
+        assert end.mails == {"kept": 2}
+        assert service.got(first, second)
+        assert box.deleted == []
+
+
 @pytest.mark.parametrize("ending", [Quit.ANSWER_LOST, Quit.LOST, Quit.REFUSED])
 async def test_a_lost_answer_to_quit_delivers_nothing_twice(
     server: Pop3Server, box: Mailbox, tmp_path: Path, ending: Quit
