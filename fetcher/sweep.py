@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -13,7 +13,7 @@ from common.failures import PpsError
 from common.header import split_header
 from common.ledger import Ledger, reading
 from common.ledger.records import PlannedDelivery
-from common.ledger.sweeping import Return, StaleMail
+from common.ledger.sweeping import BATCH, Return, StaleMail
 from common.messages import MAX_HEADER, Blob, DeliveryJob, MailFetched, encode
 from common.profile import Profile
 
@@ -94,8 +94,7 @@ class Sweeper:
         if missing:
             ids = tuple(planned.delivery_id for planned in missing)
             await self._ledger.fetch_again(Return(delivery_ids=ids, counted=not began_empty))
-            self._note_returned(planned.mail_id for planned in missing)
-        return bool(taken)
+        return len(taken) == BATCH
 
     def _is_orphaned(self, planned: PlannedDelivery) -> bool:
         """Whether nobody will ever take the job: its target left the configuration. Routed anew, it gets another."""
@@ -111,8 +110,7 @@ class Sweeper:
         if missing:
             ids = tuple(stale.mail_id for stale in missing)
             await self._ledger.fetch_again(Return(mail_ids=ids, counted=not began_empty))
-            self._note_returned(ids)
-        return bool(taken)
+        return len(taken) == BATCH
 
     async def _job_is_gone(self, queue: str, age: int) -> bool:
         """Whether no message can be waiting there: the queue has nothing ready, or it is too long ago in any case."""
@@ -177,7 +175,9 @@ class Sweeper:
         return Blob(key=key, size=size, header=bytes(head[: min(end, MAX_HEADER)]), header_cut=end > MAX_HEADER)
 
     async def _keep_house(self) -> None:
-        pruned = await self._ledger.prune()
+        pruned = 0
+        while done := await self._ledger.prune():
+            pruned += done
         old = await self._blobs.older_than(ORPHAN_SECONDS)
         needed = await self._ledger.read(lambda connection: reading.needed_blobs(connection, old)) if old else set()
         for key in old:
@@ -185,7 +185,3 @@ class Sweeper:
                 await self._blobs.delete(key)
         if pruned or old:
             self._log.info("house_kept", mails_pruned=pruned, blobs_removed=len(set(old) - needed))
-
-    def _note_returned(self, mail_ids: Iterable[str]) -> None:
-        for mail_id in set(mail_ids):
-            self._log.info("mail_sent_back", mail=mail_id)

@@ -15,6 +15,9 @@ from common.ledger.writer import Operation
 CLAIM_MS: Final = 2 * 60_000
 """How long a claim lasts unless renewed: longer than any pause of a live worker, short enough to wait for."""
 
+PATIENCE_MS: Final = 15 * 60_000
+"""How long a queue may hold a message before the sweeper asks whether it is still there."""
+
 _OPEN: Final = {DeliveryState.PENDING, DeliveryState.DEFERRED}
 _COLUMNS: Final = (
     deliveries.c.id,
@@ -43,7 +46,8 @@ async def _claim(connection: AsyncConnection, requests: Sequence[ClaimRequest]) 
     if taken:
         change = update(deliveries).where(deliveries.c.id == bindparam("key"))
         values = [{"key": delivery_id} for delivery_id in sorted(taken)]
-        await connection.execute(change.values(claimed_until=time + CLAIM_MS, claims=deliveries.c.claims + 1), values)
+        until = {"claimed_until": time + CLAIM_MS, "next_attempt_at": time + CLAIM_MS}  # if it runs out, it is due
+        await connection.execute(change.values(claims=deliveries.c.claims + 1, **until), values)
     return answers
 
 
@@ -86,8 +90,10 @@ async def _set_claimed_until(
     live = [_is_held(held, rows.get(held.delivery_id), time) for held in helds]
     values = [{"key": held.delivery_id} for held, ok in zip(helds, live, strict=True) if ok]
     if values:
+        # What is given back is in a queue again, like a job that was just published.
         until = None if milliseconds is None else time + milliseconds
-        change = update(deliveries).where(deliveries.c.id == bindparam("key")).values(claimed_until=until)
+        times = {"claimed_until": until, "next_attempt_at": until or time + PATIENCE_MS}
+        change = update(deliveries).where(deliveries.c.id == bindparam("key")).values(**times)
         await connection.execute(change, values)
     return live
 

@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.ledger.records import Fetched, FetchedMail, Lease, MailState
+from common.ledger.returning import Fates, bytes_gone
 from common.ledger.rows import AnyRow, chunks, clock, current_epochs, locked
 from common.ledger.schema import mails, schedule
 from common.ledger.writer import Operation
@@ -19,7 +20,7 @@ MAX_BREAKS: Final = 3
 async def _record_fetched(connection: AsyncConnection, fetched: Sequence[FetchedMail]) -> list[Fetched]:
     time = await clock(connection)
     epochs = await current_epochs(connection, (mail.profile_id for mail in fetched))
-    query = select(mails.c.id, mails.c.state, mails.c.fetches, mails.c.header_hash)
+    query = select(mails.c.id, mails.c.state, mails.c.fetches, mails.c.header_hash, mails.c.body_digest)
     rows = {row.id: row for row in await locked(connection, query, mails.c.id, (mail.mail_id for mail in fetched))}
     answers = [fetched_of(mail, rows.get(mail.mail_id), epochs.get(mail.profile_id)) for mail in fetched]
     values = [
@@ -48,7 +49,8 @@ def fetched_of(mail: FetchedMail, row: AnyRow | None, epoch: int | None) -> Fetc
     if row.state not in {MailState.LISTED, MailState.SKIPPED}:
         return Fetched.STALE
     # What was delivered of the earlier mail must never count for this one: it would be deleted undelivered.
-    changed = row.header_hash is not None and row.header_hash != mail.header_hash
+    before = (row.header_hash, row.body_digest)
+    changed = row.header_hash is not None and before != (mail.header_hash, mail.body_digest)
     return Fetched.ANOTHER if changed else Fetched.RECORDED
 
 
@@ -119,22 +121,28 @@ async def _record_broken(connection: AsyncConnection, groups: Sequence[MailsOfSe
         for part in chunks(group.mail_ids):
             hopeless = update(mails).where(mails.c.id.in_(part), mails.c.breaks >= MAX_BREAKS)
             skipped = {"state": MailState.SKIPPED, "reason": group.reason, "progress_at": time}
-            await connection.execute(hopeless.where(mails.c.state == MailState.LISTED).values(**skipped))
+            fetchable = mails.c.state.in_((MailState.LISTED, MailState.SKIPPED))
+            await connection.execute(hopeless.where(fetchable).values(**skipped))
     return current
 
 
-async def _renew_identity(connection: AsyncConnection, groups: Sequence[MailsOfSession]) -> list[bool]:
+async def _renew_identity(connection: AsyncConnection, groups: Sequence[MailsOfSession]) -> list[Fates | None]:
     """Take the UIDL away from rows whose mail is another by now: the next listing makes a new row for it."""
     time = await clock(connection)
     current = await _current(connection, groups)
+    answers: list[Fates | None] = []
     for group, live in zip(groups, current, strict=True):
-        if not live:
-            continue
-        query = select(mails.c.id, mails.c.uidl_key)
-        for row in await locked(connection, query, mails.c.id, group.mail_ids):
-            values = {"uidl_key": row.uidl_key + b"\0" + row.id.encode(), "unseen_since": time}
-            await connection.execute(update(mails).where(mails.c.id == row.id).values(**values))
-    return current
+        answers.append(await _rename(connection, group, time) if live else None)
+    return answers
+
+
+async def _rename(connection: AsyncConnection, group: MailsOfSession, time: int) -> Fates:
+    query = select(mails.c.id, mails.c.uidl_key, mails.c.state)
+    rows = await locked(connection, query, mails.c.id, group.mail_ids)
+    for row in rows:
+        values = {"uidl_key": row.uidl_key + b"\0" + row.id.encode(), "unseen_since": time}
+        await connection.execute(update(mails).where(mails.c.id == row.id).values(**values))
+    return await bytes_gone(connection, [row.id for row in rows if row.state == MailState.LISTED])
 
 
 def _of_session(name: str, rank: int, apply: Any) -> Operation[MailsOfSession, bool]:  # noqa: ANN401 (one of the above)
@@ -145,4 +153,6 @@ RECORD_DELETED: Final = _of_session("record_deleted", 60, _record_deleted)
 RECORD_KEPT: Final = _of_session("record_kept", 61, _record_kept)
 RECORD_SKIPPED: Final = _of_session("record_skipped", 62, _record_skipped)
 RECORD_BROKEN: Final = _of_session("record_broken", 63, _record_broken)
-RENEW_IDENTITY: Final = _of_session("renew_identity", 64, _renew_identity)
+RENEW_IDENTITY: Final[Operation[MailsOfSession, Fates | None]] = Operation(
+    name="renew_identity", rank=64, key=lambda group: group.lease.profile_id, apply=_renew_identity
+)

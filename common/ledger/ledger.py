@@ -18,11 +18,13 @@ from common.ledger.records import (
     FetchedMail,
     Lease,
     ListedMail,
+    MailState,
     Route,
     RoutedMail,
     Settled,
     Status,
 )
+from common.ledger.returning import Fates
 from common.ledger.writer import Operation, Writer, heals
 from common.messages import DeliveryOutcome, one_line
 from common.profile import Profile
@@ -44,6 +46,7 @@ class Ledger:
     def __init__(self, engine: AsyncEngine, installation: str, log: FilteringBoundLogger) -> None:
         self.installation = installation  # a UUID that names us in trace fields
         self._engine = engine
+        self._log = log
         self._writer = Writer(engine, log)
 
     @classmethod
@@ -102,10 +105,11 @@ class Ledger:
 
     async def record_listing(self, lease: Lease, listed: Sequence[ListedMail]) -> listing.Known:
         """Record a whole listing, return what is known of each mail by UIDL key; raises LeaseLostError."""
-        known = await self._write(listing.RECORD_LISTING, listing.Listing(lease=lease, listed=tuple(listed)))
-        if known is None:
+        recorded = await self._write(listing.RECORD_LISTING, listing.Listing(lease=lease, listed=tuple(listed)))
+        if recorded is None:
             raise LeaseLostError
-        return known
+        self._tell(recorded.fates)
+        return recorded.known
 
     async def record_fetched(self, mail: FetchedMail) -> Fetched:
         """Record that a mail's bytes are in hand; publish it only if that was RECORDED. Raises RowRejectedError."""
@@ -129,7 +133,12 @@ class Ledger:
 
     async def renew_identity(self, lease: Lease, mail_ids: Sequence[str]) -> bool:
         """Record that these mails' UIDLs name other mails by now: the next listing sees those as new."""
-        return await self._of_session(fetching.RENEW_IDENTITY, lease, mail_ids)
+        if not mail_ids:
+            return True
+        group = fetching.MailsOfSession(lease=lease, mail_ids=tuple(mail_ids))
+        fates = await self._write(fetching.RENEW_IDENTITY, group)
+        self._tell(fates or {})
+        return fates is not None
 
     async def deletable(self, mail_ids: Sequence[str]) -> set[str]:
         """Return which of these mails may be deleted: invariant I2."""
@@ -163,7 +172,9 @@ class Ledger:
 
     async def settle(self, outcome: DeliveryOutcome) -> Settled:
         """Record how an attempt went. Raises RowRejectedError."""
-        return await self._write(settling.RECORD_OUTCOME, outcome)
+        settled = await self._write(settling.RECORD_OUTCOME, outcome)
+        self._tell(dict(settled.fates))
+        return settled
 
     async def pause_target(self, target: str, reason: str, seconds: float) -> None:
         """Tell everybody that a target takes nothing for now: fetchers fetch nothing for it."""
@@ -193,7 +204,7 @@ class Ledger:
 
     async def fetch_again(self, wanted: sweeping.Return) -> None:
         """Send mails back to be fetched."""
-        await self._write(sweeping.RETURN, wanted)
+        self._tell(await self._write(sweeping.RETURN, wanted))
 
     async def prune(self) -> int:
         """Forget mails that left the server long ago; return how many."""
@@ -224,6 +235,14 @@ class Ledger:
         except TimeoutError:
             pass  # what was not committed was not confirmed to anybody either
         await self._engine.dispose()
+
+    def _tell(self, fates: Fates) -> None:
+        """Log what became of mails that had to be sent back: a loss is never silent."""
+        for mail_id, state in fates.items():
+            if state is MailState.LISTED:
+                self._log.info("mail_sent_back", mail=mail_id)
+            else:
+                self._log.error(f"mail_{state.value}", mail=mail_id)
 
     async def _write(self, operation: Operation[Row, T], row: Row) -> T:
         return await self._writer.submit(operation, row)

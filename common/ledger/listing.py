@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.ledger.records import KnownMail, Lease, ListedMail, MailState
+from common.ledger.returning import Fates, bytes_gone
 from common.ledger.rows import AnyRow, chunks, clock, current_epochs, deletable_of, insert_missing, is_deletable
 from common.ledger.schema import mails, new_id, schedule
 from common.ledger.writer import Operation
@@ -24,6 +25,14 @@ class Listing:
 Known = dict[bytes, KnownMail]
 """What the ledger knows of the listed mails, by UIDL key."""
 
+
+class Recorded(NamedTuple):
+    """What a listing led to."""
+
+    known: Known
+    fates: Fates  # of mails that vanished although they were still wanted
+
+
 _COLUMNS: Final = (
     mails.c.id,
     mails.c.uidl_key,
@@ -39,7 +48,7 @@ _COLUMNS: Final = (
 )
 
 
-async def _record_listings(connection: AsyncConnection, listings: Sequence[Listing]) -> list[Known | None]:
+async def _record_listings(connection: AsyncConnection, listings: Sequence[Listing]) -> list[Recorded | None]:
     epochs = await current_epochs(connection, (listing.lease.profile_id for listing in listings))
     return [
         await _record(connection, listing) if epochs.get(listing.lease.profile_id) == listing.lease.epoch else None
@@ -47,20 +56,22 @@ async def _record_listings(connection: AsyncConnection, listings: Sequence[Listi
     ]
 
 
-async def _record(connection: AsyncConnection, listing: Listing) -> Known:
+async def _record(connection: AsyncConnection, listing: Listing) -> Recorded:
     time = await clock(connection)
     mailbox = listing.lease.profile.mailbox
     listed = {mail.uidl_key: mail for mail in listing.listed}
     on_server = {row.uidl_key: row for row in await _on_server(connection, mailbox)}
     others = {row.uidl_key: row for row in await _known(connection, mailbox, listed.keys() - on_server.keys())}
-    await _mark_vanished(connection, listing, [row for key, row in on_server.items() if key not in listed], time)
+    fates = await _mark_vanished(
+        connection, listing, [row for key, row in on_server.items() if key not in listed], time
+    )
     await _mark_returned(connection, [row.id for row in others.values()])
     await _add_new(
         connection, listing, [mail for key, mail in listed.items() if key not in on_server and key not in others], time
     )
     rows = [row for row in await _known(connection, mailbox, listed.keys()) if row.uidl_key in listed]
     deletable = {row.id for row in await deletable_of(connection, mails.c.id, (row.id for row in rows))}
-    return {row.uidl_key: _known_mail(row, row.id in deletable, time) for row in rows}
+    return Recorded({row.uidl_key: _known_mail(row, row.id in deletable, time) for row in rows}, fates)
 
 
 async def _on_server(connection: AsyncConnection, mailbox: str) -> list[AnyRow]:
@@ -76,18 +87,20 @@ async def _known(connection: AsyncConnection, mailbox: str, keys: Any) -> list[A
     return found
 
 
-async def _mark_vanished(connection: AsyncConnection, listing: Listing, vanished: list[AnyRow], time: int) -> None:
+async def _mark_vanished(connection: AsyncConnection, listing: Listing, vanished: list[AnyRow], time: int) -> Fates:
     """Believe that mails are gone, unless the listing shrank by more than half for the first time."""
     where = schedule.c.profile_id == listing.lease.profile_id
     last = (await connection.execute(select(schedule.c.listed, schedule.c.shrunk).where(where))).one()
     suspicious = len(listing.listed) * 2 < last.listed and not last.shrunk
     if suspicious:
         await connection.execute(update(schedule).where(where).values(shrunk=True))
-        return
+        return {}
     if last.listed != len(listing.listed) or last.shrunk:
         await connection.execute(update(schedule).where(where).values(listed=len(listing.listed), shrunk=False))
     for part in chunks(row.id for row in vanished):
         await connection.execute(update(mails).where(mails.c.id.in_(part)).values(unseen_since=time))
+    wanted = [row.id for row in vanished if row.state == MailState.LISTED and row.digest is not None]
+    fates = await bytes_gone(connection, wanted)  # fetched before, and to be fetched again
     # Our DELE took effect although its answer was lost, or RETR hid the mail and its deliveries were done since.
     mailbox = mails.c.mailbox == listing.lease.profile.mailbox
     gone = select(mails.c.id).where(mailbox, mails.c.unseen_since.is_not(None), is_deletable())
@@ -95,6 +108,7 @@ async def _mark_vanished(connection: AsyncConnection, listing: Listing, vanished
         await connection.execute(
             update(mails).where(mails.c.id.in_(part)).values(state=MailState.DELETED, deleted_at=time, progress_at=time)
         )
+    return fates
 
 
 async def _mark_returned(connection: AsyncConnection, ids: list[str]) -> None:
@@ -141,7 +155,7 @@ def _known_mail(row: AnyRow, deletable: bool, time: int) -> KnownMail:  # noqa: 
     )
 
 
-RECORD_LISTING: Final[Operation[Listing, Known | None]] = Operation(
+RECORD_LISTING: Final[Operation[Listing, Recorded | None]] = Operation(
     name="record_listing", rank=10, key=lambda listing: listing.lease.profile_id, apply=_record_listings
 )
 """Answers what is known of the listed mails, or None when the lease was lost."""

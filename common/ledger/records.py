@@ -185,6 +185,7 @@ class Settled:
     state: DeliveryState | None  # the delivery's state now; None: no such delivery
     deletable: tuple[str, ...]  # mails that became deletable
     next_attempt_in: int | None = None  # seconds
+    fates: tuple[tuple[str, MailState], ...] = ()  # of mails that were sent back; told once for what settled together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

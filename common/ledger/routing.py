@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, exists, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from common.ledger.claiming import PATIENCE_MS
 from common.ledger.records import DeliveryState, MailState, PlannedDelivery, Route, RoutedMail
 from common.ledger.rows import AnyRow, chunks, clock, insert_missing, locked
 from common.ledger.schema import copies, deliveries, mails, new_id
@@ -15,13 +16,10 @@ from common.ledger.writer import Operation
 COPY_WINDOW_MS: Final = 3 * 86_400_000
 """How long mails with one fingerprint are one copy: providers store a recipient's copies together, not days apart."""
 
-PATIENCE_MS: Final = 15 * 60_000
-"""How long a queue may hold a message before the sweeper asks whether it is still there."""
-
 
 async def _record_routed(connection: AsyncConnection, routed: Sequence[RoutedMail]) -> list[Route]:
     time = await clock(connection)
-    query = select(mails.c.id, mails.c.state, mails.c.fetches, mails.c.copy_id, mails.c.listed_at)
+    query = select(mails.c.id, mails.c.state, mails.c.fetches, mails.c.copy_id, mails.c.listed_at, mails.c.octets)
     rows = {row.id: row for row in await locked(connection, query, mails.c.id, (mail.mail_id for mail in routed))}
     live = [mail for mail in routed if _is_live(mail, rows.get(mail.mail_id))]
     deliverable = [mail for mail in live if mail.quarantine is None]
@@ -30,6 +28,7 @@ async def _record_routed(connection: AsyncConnection, routed: Sequence[RoutedMai
     created = await _add_deliveries(connection, deliverable, copy_ids, time)
     await _mark_routed(connection, deliverable, copy_ids, time)
     wanted = await _wanting_attempt(connection, deliverable, copy_ids, created, time)
+    await _make_patient(connection, wanted, created, time)
     stale = {mail.mail_id for mail in routed} - {mail.mail_id for mail in live}
     return [
         Route(
@@ -143,6 +142,7 @@ def _delivery(mail: RoutedMail, key: tuple[str, str], reason: str, time: int) ->
         "attempts": 0,
         "ambiguous": 0,
         "claims": 0,
+        "swept_claims": 0,  # the router publishes its first job
         "next_attempt_at": time + PATIENCE_MS,
         "created_at": time,
     }
@@ -171,20 +171,35 @@ async def _wanting_attempt(
         for row in (await connection.execute(_open_deliveries(part, time))).all():
             if row.id in created or row.mail_id in by_id or row.next_attempt_at <= time:
                 mail = by_id.get(row.mail_id, by_copy[row.copy_id])
-                planned = await _retargeted(connection, planned_delivery(row), mail, may_move=row.ambiguous == 0)
+                planned = await _adapted(connection, planned_delivery(row), mail, may_move=row.ambiguous == 0)
                 wanted.setdefault(mail.mail_id, []).append(planned)
     return wanted
 
 
-async def _retargeted(
+async def _adapted(
     connection: AsyncConnection, planned: PlannedDelivery, mail: RoutedMail, *, may_move: bool
 ) -> PlannedDelivery:
-    """Follow a profile whose target was changed; where the old target may have the mail already, it stays."""
-    if planned.target == mail.target or not may_move:
-        return planned
-    change = update(deliveries).where(deliveries.c.id == planned.delivery_id)
-    await connection.execute(change.values(target=mail.target))
-    return replace(planned, target=mail.target)
+    """Have a delivery take the bytes of the mail at hand, and follow a profile whose target was changed.
+
+    Where the old target may have the mail already, it stays there.
+    """
+    adapted = replace(
+        planned, mail_id=mail.mail_id, digest=mail.digest, target=mail.target if may_move else planned.target
+    )
+    if (adapted.mail_id, adapted.target) != (planned.mail_id, planned.target):
+        change = update(deliveries).where(deliveries.c.id == planned.delivery_id)
+        await connection.execute(change.values(mail_id=adapted.mail_id, target=adapted.target))
+    return adapted
+
+
+async def _make_patient(
+    connection: AsyncConnection, wanted: dict[str, list[PlannedDelivery]], created: set[str], time: int
+) -> None:
+    """Keep the sweeper from what is being published: new rows are made so, those of an earlier routing are not."""
+    again = {planned.delivery_id for group in wanted.values() for planned in group} - created
+    for part in chunks(again):
+        later = update(deliveries).where(deliveries.c.id.in_(part))
+        await connection.execute(later.values(next_attempt_at=time + PATIENCE_MS, swept_claims=deliveries.c.claims))
 
 
 def _open_deliveries(copy_ids: list[str], time: int) -> Any:  # noqa: ANN401 (a select over all columns)
@@ -223,7 +238,8 @@ async def _set_aside(connection: AsyncConnection, reasons: Sequence[tuple[str, s
     time = await clock(connection)
     for mail_id, reason in reasons:
         values = {"state": MailState.QUARANTINED, "reason": reason, "progress_at": time}
-        await connection.execute(update(mails).where(mails.c.id == mail_id).values(**values))
+        change = update(mails).where(mails.c.id == mail_id, mails.c.state.not_in((MailState.DELETED, MailState.KEPT)))
+        await connection.execute(change.values(**values))
     return [None for _ in reasons]
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Row, Select, Table, and_, exists, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from common.ledger.records import UNDONE, MailState
+from common.ledger.records import UNDONE, DeliveryState, MailState
 from common.ledger.schema import deliveries, mails, now, schedule
 
 AnyRow = Row[*tuple[Any, ...]]
@@ -57,11 +57,11 @@ async def current_epochs(connection: AsyncConnection, profile_ids: Iterable[str]
 
 
 def is_deletable() -> ColumnElement[bool]:
-    """Invariant I2: the mail is routed, its copy has a delivery, and none is undone."""
+    """Invariant I2: the mail is routed, its copy has a delivery that somebody took, and none is undone."""
     of_copy = deliveries.c.copy_id == mails.c.copy_id
     return and_(
         mails.c.state == MailState.ROUTED,
-        exists().where(of_copy),
+        exists().where(of_copy, deliveries.c.state.in_((DeliveryState.DELIVERED, DeliveryState.DISCARDED))),
         ~exists().where(of_copy, deliveries.c.state.in_(UNDONE)),
     )
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -89,6 +90,8 @@ mails: Final = Table(
 # Bind-free predicates, so that both databases can match a query's own literal to the index.
 _ON_SERVER: Final = mails.c.unseen_since.is_(None)
 Index("ix_mails_on_server", mails.c.mailbox, sqlite_where=_ON_SERVER, postgresql_where=_ON_SERVER)
+_GONE_UNSETTLED: Final = mails.c.unseen_since.is_not(None) & (mails.c.state == literal_column("'routed'"))
+Index("ix_mails_gone", mails.c.mailbox, sqlite_where=_GONE_UNSETTLED, postgresql_where=_GONE_UNSETTLED)
 Index("ix_mails_copy", mails.c.copy_id)
 Index("ix_mails_mailbox_digest", mails.c.mailbox, mails.c.digest)
 Index("ix_mails_state_progress", mails.c.state, mails.c.progress_at)
@@ -120,6 +123,7 @@ deliveries: Final = Table(
     Column("attempts", Integer, nullable=False),  # that ended
     Column("ambiguous", Integer, nullable=False),  # of those, without an answer
     Column("claims", Integer, nullable=False),  # also the token of the newest claim
+    Column("swept_claims", Integer, nullable=False),  # `claims` when a job was last published; see `_take_due`
     Column("claimed_until", BigInteger),
     Column("next_attempt_at", BigInteger),  # when the sweeper looks at it; null: never
     Column("last_reply", String(512)),

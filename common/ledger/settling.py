@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import select, update
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.failures import names_no_user
 from common.ledger.records import DeliveryState, Settled
-from common.ledger.returning import send_back
+from common.ledger.returning import Fates, send_back
 from common.ledger.rows import AnyRow, clock, deletable_of, insert_missing, locked
 from common.ledger.schema import deliveries, mails, new_id
 from common.ledger.writer import Operation
@@ -84,6 +84,7 @@ async def _record_outcomes(connection: AsyncConnection, outcomes: Sequence[Deliv
     trusted = await _trusted(connection, outcomes, rows, time)
     changes: dict[str, Change] = {}
     applied: set[int] = set()
+    fates: Fates = {}
     for outcome in sorted(outcomes, key=lambda outcome: outcome.result is not Result.DELIVERED):
         row = rows.get(outcome.delivery_id)
         if row is None or row.id in changes:
@@ -93,22 +94,25 @@ async def _record_outcomes(connection: AsyncConnection, outcomes: Sequence[Deliv
         if change is not None:
             changes[row.id] = change
             applied.add(id(outcome))
-            await _apply(connection, row, outcome, change, time)
+            fates |= await _apply(connection, row, outcome, change, time)
     copy_ids = {rows[delivery_id].copy_id for delivery_id in changes}
     deletable = await deletable_of(connection, mails.c.copy_id, copy_ids)
-    return [_settled(outcome, rows, changes, deletable, applied=id(outcome) in applied) for outcome in outcomes]
+    settled = [_settled(outcome, rows, changes, deletable, applied=id(outcome) in applied) for outcome in outcomes]
+    return [replace(one, fates=tuple(fates.items()) if one is settled[0] else ()) for one in settled]
 
 
-async def _apply(connection: AsyncConnection, row: AnyRow, outcome: DeliveryOutcome, change: Change, time: int) -> None:
+async def _apply(
+    connection: AsyncConnection, row: AnyRow, outcome: DeliveryOutcome, change: Change, time: int
+) -> Fates:
     if outcome.result is Result.NO_CONTENT:
-        await send_back(connection, [row], counted=True)
-        return
+        return await send_back(connection, [row], counted=True)
     done = change.state in {DeliveryState.DELIVERED, DeliveryState.REDIRECTED}
     values: dict[str, Any] = {
         "state": change.state.value,
         "attempts": max(row.attempts, outcome.attempt),
         "ambiguous": row.ambiguous + change.ambiguous,
         "claimed_until": None,
+        "swept_claims": -1,  # the next attempt has no job yet
         "next_attempt_at": None if change.wait is None else time + change.wait,
         "last_reply": one_line(change.reply),
         "done_at": time if done else None,
@@ -116,6 +120,7 @@ async def _apply(connection: AsyncConnection, row: AnyRow, outcome: DeliveryOutc
     await connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(**values))
     if change.redirect:
         await _redirect(connection, row, outcome, time)
+    return {}
 
 
 async def _redirect(connection: AsyncConnection, row: AnyRow, outcome: DeliveryOutcome, time: int) -> None:
@@ -133,6 +138,7 @@ async def _redirect(connection: AsyncConnection, row: AnyRow, outcome: DeliveryO
         "attempts": 0,
         "ambiguous": 0,
         "claims": 0,
+        "swept_claims": -1,  # no job is published yet
         "next_attempt_at": time,
         "created_at": time,
     }

@@ -7,9 +7,10 @@ from typing import Any, Final
 from sqlalchemy import delete, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from common.ledger.records import DeliveryState, MailState, PlannedDelivery
-from common.ledger.returning import send_back, send_back_mails
-from common.ledger.routing import PATIENCE_MS, planned_delivery
+from common.ledger.claiming import PATIENCE_MS
+from common.ledger.records import UNDONE, DeliveryState, MailState, PlannedDelivery
+from common.ledger.returning import Fates, send_back, send_back_mails
+from common.ledger.routing import planned_delivery
 from common.ledger.rows import chunks, clock
 from common.ledger.schema import copies, deliveries, mails, profiles, schedule
 from common.ledger.writer import Operation
@@ -27,7 +28,7 @@ class DueDelivery:
 
     planned: PlannedDelivery
     retry: bool  # its time has come; otherwise a job should be in the queue
-    age: int  # milliseconds since it was created
+    age: int  # milliseconds since its mail was routed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +50,10 @@ class StaleMail:
 async def _take_due(connection: AsyncConnection, _rows: Sequence[None]) -> list[tuple[DueDelivery, ...]]:
     time = await clock(connection)
     free = or_(deliveries.c.claimed_until.is_(None), deliveries.c.claimed_until <= time)
-    due = or_(deliveries.c.next_attempt_at <= time, deliveries.c.claimed_until <= time)
     query = (
-        select(deliveries, mails.c.digest, mails.c.octets)
+        select(deliveries, mails.c.digest, mails.c.octets, mails.c.routed_at)
         .join(mails, mails.c.id == deliveries.c.mail_id)
-        .where(deliveries.c.state.in_(_OPEN), due, free)
+        .where(deliveries.c.state.in_(_OPEN), deliveries.c.next_attempt_at <= time, free)
         .where(mails.c.state == MailState.ROUTED)
         .order_by(deliveries.c.next_attempt_at)
         .limit(BATCH)
@@ -61,16 +61,14 @@ async def _take_due(connection: AsyncConnection, _rows: Sequence[None]) -> list[
     )
     rows = (await connection.execute(query)).all()
     for part in chunks(row.id for row in rows):
-        later = update(deliveries).where(deliveries.c.id.in_(part)).values(next_attempt_at=time + PATIENCE_MS)
-        await connection.execute(later)
+        later = update(deliveries).where(deliveries.c.id.in_(part))
+        await connection.execute(later.values(next_attempt_at=time + PATIENCE_MS, swept_claims=deliveries.c.claims))
     taken = tuple(
         DueDelivery(
             planned=planned_delivery(row),
-            # A claim that ran out, a retry that is due and a redirect all mean that no job is in any queue.
-            retry=row.state == DeliveryState.DEFERRED
-            or row.claimed_until is not None
-            or row.next_attempt_at == row.created_at,
-            age=time - row.created_at,
+            # A retry, a redirect, a claim that ran out: the job that was claimed is no more, a new one is wanted.
+            retry=row.swept_claims != row.claims,
+            age=time - row.routed_at,
         )
         for row in rows
     )
@@ -107,13 +105,15 @@ class Return:
     counted: bool  # False where no message of the earlier fetch can still be about: the broker began empty
 
 
-async def _return(connection: AsyncConnection, returns: Sequence[Return]) -> list[None]:
+async def _return(connection: AsyncConnection, returns: Sequence[Return]) -> list[Fates]:
+    answers: list[Fates] = []
     for wanted in returns:
-        await send_back_mails(connection, sorted(wanted.mail_ids), counted=wanted.counted)
+        fates = await send_back_mails(connection, sorted(wanted.mail_ids), counted=wanted.counted)
         for part in chunks(wanted.delivery_ids):
             rows = (await connection.execute(select(deliveries).where(deliveries.c.id.in_(part)))).all()
-            await send_back(connection, rows, counted=wanted.counted)
-    return [None for _ in returns]
+            fates |= await send_back(connection, rows, counted=wanted.counted)
+        answers.append(fates)
+    return answers
 
 
 async def _begin_again(connection: AsyncConnection, _rows: Sequence[None]) -> list[None]:
@@ -136,7 +136,8 @@ async def _prune(connection: AsyncConnection, _rows: Sequence[None]) -> list[int
     query = select(mails.c.id, mails.c.copy_id).where(
         mails.c.state.in_(settled), mails.c.unseen_since <= time - KEEP_MS
     )
-    rows = (await connection.execute(query.limit(BATCH))).all()
+    undone = exists().where(deliveries.c.copy_id == mails.c.copy_id, deliveries.c.state.in_(UNDONE))
+    rows = (await connection.execute(query.where(~undone).limit(BATCH))).all()
     for part in chunks(row.id for row in rows):
         await connection.execute(delete(mails).where(mails.c.id.in_(part)))
     orphaned = ~exists().where(mails.c.copy_id == copies.c.id)
@@ -154,6 +155,6 @@ def _alone(name: str, rank: int, apply: Any) -> Operation[None, Any]:  # noqa: A
 
 TAKE_DUE: Final[Operation[None, tuple[DueDelivery, ...]]] = _alone("take_due", 70, _take_due)
 TAKE_STALE: Final[Operation[None, tuple[StaleMail, ...]]] = _alone("take_stale", 71, _take_stale)
-RETURN: Final[Operation[Return, None]] = Operation(name="return", rank=72, key=repr, apply=_return)
+RETURN: Final[Operation[Return, Fates]] = Operation(name="return", rank=72, key=repr, apply=_return)
 BEGIN_AGAIN: Final[Operation[None, None]] = _alone("begin_again", 5, _begin_again)
 PRUNE: Final[Operation[None, int]] = _alone("prune", 80, _prune)

@@ -6,11 +6,12 @@ disk, a lost connection) is tried again until it does, so a caller never sees it
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from structlog.typing import FilteringBoundLogger
@@ -29,6 +30,21 @@ Answer = TypeVar("Answer")
 
 _PASSING_STATES: Final = ("08", "40", "53", "55", "57")
 """SQLSTATE classes that heal: connection, rollback (deadlock, serialisation), resources, locks, shutdown."""
+
+_PASSING_CODES: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+"""SQLite's primary result codes that heal: another has the lock, or the disk is full or away."""
 
 
 class RowRejectedError(Exception):
@@ -151,4 +167,7 @@ def heals(error: BaseException) -> bool:
     state = getattr(error.orig, "sqlstate", None)
     if state is not None:
         return str(state)[:2] in _PASSING_STATES
-    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _PASSING_CODES
+    return error.connection_invalidated or isinstance(error, InterfaceError)

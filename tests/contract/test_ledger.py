@@ -407,6 +407,128 @@ async def _id_of(scene: Scene, uidl: bytes) -> str:
     return str((await scene.one("SELECT id FROM mails WHERE uidl_key = :uidl", uidl=uidl))[0])
 
 
+async def test_a_mail_to_be_fetched_again_that_vanishes_is_lost_not_forgotten(ledger: Ledger) -> None:
+    """Ann has it, Bob's job was lost, and then the server hid the mail: Bob's piece is an alarm, and never pruned."""
+    scene = await Scene.begin(ledger, b"u1", b"u2")
+    await scene.fetch(b"u1")
+    route = await scene.route(b"u1", "ann@example.com", "bob@example.com")
+    await ledger.settle(outcome(route.deliveries[0].delivery_id, route.deliveries[0].mail_id))
+    await ledger.fetch_again(Return(delivery_ids=(route.deliveries[1].delivery_id,), counted=True))
+    assert await scene.state(b"u1") == "listed"
+
+    await scene.list(b"u2")
+
+    assert await scene.state(b"u1") == "lost"
+    await scene.age("UPDATE mails SET unseen_since = unseen_since - 2678400000")
+    assert await ledger.prune() == 0
+
+
+async def test_a_vanished_mail_is_fetched_through_its_twin(ledger: Ledger) -> None:
+    """Two mails of one copy: what waits for the first one's bytes takes the second one's."""
+    scene = await Scene.begin(ledger, b"u1", b"u2")
+    await scene.fetch(b"u1")
+    await scene.fetch(b"u2")
+    first = await scene.route(b"u1", "ann@example.com", fingerprint="f" * 64)
+    await scene.route(b"u2", "ann@example.com", fingerprint="f" * 64)
+    await ledger.fetch_again(Return(delivery_ids=(first.deliveries[0].delivery_id,), counted=True))
+    await scene.list(b"u2")
+    assert await scene.state(b"u2") == "listed"
+
+    await scene.list(b"u2")
+    await scene.fetch(b"u2")
+    (again,) = (await scene.route(b"u2", "ann@example.com", fingerprint="f" * 64)).deliveries
+
+    assert again.delivery_id == first.deliveries[0].delivery_id
+    assert again.mail_id == scene.known[b"u2"].mail_id
+
+
+async def test_a_claim_that_ran_out_is_swept_once(ledger: Ledger) -> None:
+    """While its new job waits in a queue, the sweeper must not publish another at each pass."""
+    scene = await Scene.begin(ledger, b"u1")
+    await scene.fetch(b"u1")
+    (planned,) = (await scene.route(b"u1", "ann@example.com")).deliveries
+    await ledger.claim(ClaimRequest(delivery_id=planned.delivery_id, attempt=1, repeatable=True))
+    await scene.age("UPDATE deliveries SET claimed_until = 1, next_attempt_at = 1")
+
+    (due,) = await ledger.take_due()
+
+    assert due.retry
+    assert await ledger.take_due() == ()
+    await scene.age("UPDATE deliveries SET next_attempt_at = 1")
+    (later,) = await ledger.take_due()
+    assert not later.retry
+
+
+async def test_a_live_claim_is_left_alone(ledger: Ledger) -> None:
+    """The sweeper looks again when the claim would run out, not before."""
+    scene = await Scene.begin(ledger, b"u1")
+    await scene.fetch(b"u1")
+    (planned,) = (await scene.route(b"u1", "ann@example.com")).deliveries
+    await ledger.claim(ClaimRequest(delivery_id=planned.delivery_id, attempt=1, repeatable=True))
+    await scene.age("UPDATE deliveries SET next_attempt_at = 1")
+    assert await ledger.take_due() == ()
+
+
+async def test_a_deferred_delivery_without_bytes_is_published_when_its_mail_is_fetched_again(ledger: Ledger) -> None:
+    """Its blob is gone: the mail is fetched anew for it, and must not be fetched in vain."""
+    scene = await Scene.begin(ledger, b"u1")
+    await scene.fetch(b"u1")
+    (planned,) = (await scene.route(b"u1", "ann@example.com")).deliveries
+    await ledger.settle(outcome(planned.delivery_id, planned.mail_id, 1, Result.DEFERRED, code=452))
+    await scene.age("UPDATE deliveries SET next_attempt_at = 1")
+    (due,) = await ledger.take_due()
+    await ledger.fetch_again(Return(delivery_ids=(due.planned.delivery_id,), counted=True))
+    await scene.list(b"u1")
+    await scene.fetch(b"u1")
+
+    (again,) = (await scene.route(b"u1", "ann@example.com")).deliveries
+
+    assert (again.delivery_id, again.attempt) == (planned.delivery_id, 2)
+    assert await ledger.take_due() == ()
+
+
+async def test_a_mail_delivered_after_it_vanished_ends_as_deleted(ledger: Ledger) -> None:
+    """A server that hides mail on RETR: once all have it, nothing is left to do."""
+    scene = await Scene.begin(ledger, b"u1", b"u2")
+    await scene.fetch(b"u1")
+    route = await scene.route(b"u1", "ann@example.com")
+    await scene.list(b"u2")
+    await scene.deliver(route)
+
+    await scene.list(b"u2")
+
+    assert await scene.state(b"u1") == "deleted"
+
+
+async def test_another_body_under_the_same_header_is_another_mail(ledger: Ledger) -> None:
+    """A device with a constant header: what was delivered of the first body says nothing of the second."""
+    scene = await Scene.begin(ledger, b"u1")
+    await scene.fetch(b"u1")
+    await ledger.fetch_again(Return(mail_ids=(scene.known[b"u1"].mail_id,), counted=True))
+    await scene.list(b"u1")
+    await scene.age("UPDATE mails SET body_digest = uidl")
+    assert await scene.fetch(b"u1") is Fetched.ANOTHER
+
+
+async def test_a_skipped_mail_that_breaks_a_session_again_rests_for_another_day(ledger: Ledger) -> None:
+    """Else it would be tried at every poll, and break every session of the mailbox for ever."""
+    scene = await Scene.begin(ledger, b"u1")
+    for _ in range(3):
+        await ledger.record_broken(scene.lease, [scene.known[b"u1"].mail_id], "cut")
+    await scene.age("UPDATE mails SET progress_at = 1")
+    await ledger.record_broken(scene.lease, [scene.known[b"u1"].mail_id], "cut")
+    assert (await scene.list(b"u1"))[b"u1"].age < 60_000
+
+
+async def test_nobody_has_a_mail_that_was_only_redirected(ledger: Ledger) -> None:
+    """I2: a redirect passes the mail on; it is deletable only when somebody took it."""
+    scene = await Scene.begin(ledger, b"u1")
+    await scene.fetch(b"u1")
+    await scene.route(b"u1", "ann@example.com")
+    await scene.age("UPDATE deliveries SET state = 'redirected'")
+    assert await ledger.deletable([scene.known[b"u1"].mail_id]) == set()
+
+
 async def test_a_listing_that_shrank_by_half_is_believed_the_second_time(ledger: Ledger) -> None:
     """A server that lists half its mail today must not make us think the rest is gone."""
     scene = await Scene.begin(ledger, b"u1", b"u2", b"u3")

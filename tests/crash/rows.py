@@ -19,7 +19,7 @@ _DEAD: Final = {
         "UPDATE mails SET progress_at = 1 WHERE state = 'fetched'",  # recorded, but perhaps never published
     ),
     "router": (),  # the broker still has what it held
-    "deliverer": ("UPDATE deliveries SET claimed_until = 1 WHERE claimed_until IS NOT NULL",),
+    "deliverer": ("UPDATE deliveries SET claimed_until = 1, next_attempt_at = 1 WHERE claimed_until IS NOT NULL",),
 }
 """What a dead process held, and would hold for minutes."""
 

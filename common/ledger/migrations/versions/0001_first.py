@@ -36,6 +36,7 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("ambiguous", sa.Integer(), nullable=False),
         sa.Column("claims", sa.Integer(), nullable=False),
+        sa.Column("swept_claims", sa.Integer(), nullable=False),
         sa.Column("claimed_until", sa.BigInteger(), nullable=True),
         sa.Column("next_attempt_at", sa.BigInteger(), nullable=True),
         sa.Column("last_reply", sa.String(length=512), nullable=True),
@@ -76,6 +77,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("mailbox", "uidl_key", name="uq_mails_mailbox_uidl_key"),
     )
     op.create_index("ix_mails_copy", "mails", ["copy_id"], unique=False)
+    op.create_index(
+        "ix_mails_gone",
+        "mails",
+        ["mailbox"],
+        unique=False,
+        sqlite_where=sa.text("unseen_since IS NOT NULL AND state = 'routed'"),
+        postgresql_where=sa.text("unseen_since IS NOT NULL AND state = 'routed'"),
+    )
     op.create_index("ix_mails_mailbox_digest", "mails", ["mailbox", "digest"], unique=False)
     op.create_index(
         "ix_mails_on_server",
