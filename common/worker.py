@@ -16,7 +16,7 @@ from common.blobs import BlobStore
 from common.broker import Broker
 from common.config import Config
 from common.connect import connect_broker, open_blobs
-from common.failures import UsageError
+from common.failures import PpsError, UsageError
 from common.ledger import Ledger
 from common.log import open_log
 
@@ -63,7 +63,10 @@ async def opened(config: Config, *, role: str) -> AsyncIterator[Parts]:
 def alone(config: Config) -> Iterator[None]:
     """Hold the lock that makes this the only worker process on the ledger; raises UsageError if another has it."""
     path = lock_path(config)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise PpsError(f"[service] ledger: can't write its lock file {path}: {error.strerror}") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -109,6 +109,8 @@ def unreachable(url: URL, error: BaseException) -> str:
     place = url.database if url.drivername.startswith("sqlite") else f"{url.host}:{url.port or 5432}/{url.database}"
     cause = getattr(error, "orig", None) or error
     said = str(cause).strip().partition("\n")[0] or type(cause).__name__
+    if isinstance(cause, ConnectionRefusedError):
+        said = "nothing listens there: check the port, and that PostgreSQL runs"
     return f"[service] ledger: can't use {place}: {said.rpartition('>: ')[2]}"
 
 
