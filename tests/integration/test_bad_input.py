@@ -25,6 +25,7 @@ from tests.mails import mail
 from tests.servers.certificates import issue
 from tests.servers.fixtures_dovecot import Mailbox
 from tests.servers.process import free_port
+from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.smtp import SmtpServer
 
 CANARY = "canary-7f3a91"
@@ -157,9 +158,48 @@ def test_a_ledger_that_is_not_there_is_one_line(mailbox: Mailbox, tmp_path: Path
         broker=f"amqp://pps:{CANARY}@127.0.0.1:{port}/pps",
     )
 
-    only_line(there.pps(command), code=1, says=("[service] ledger", f"127.0.0.1:{port}"))
+    only_line(there.pps(command), code=1, says=("[service] ledger", f"127.0.0.1:{port}", "that PostgreSQL runs"))
 
     assert len(mailbox.remaining()) == 1
+
+
+def test_a_broker_that_refuses_the_password_is_one_line(
+    mailbox: Mailbox, tmp_path: Path, database: str, rabbitmq: RabbitMQ
+) -> None:
+    """A role on its own says so and ends; what was tried isn't shown."""
+    there = install(
+        tmp_path, profile(mailbox), ledger=database, broker=f"amqp://pps-test:{CANARY}@127.0.0.1:{rabbitmq.port}/pps"
+    )
+    assert there.pps("migrate").code == 0
+
+    only_line(there.pps("router"), code=1, says=("[service] broker", f"127.0.0.1:{rabbitmq.port}"))
+
+    assert CANARY not in (tmp_path / "pop3.log").read_text()
+
+
+def test_a_ledger_that_refuses_the_password_is_one_line(mailbox: Mailbox, tmp_path: Path, database: str) -> None:
+    """Host and database are named."""
+    place = database.rpartition("@")[2]
+    there = install(
+        tmp_path, profile(mailbox), ledger=f"postgresql://pps:{CANARY}@{place}", broker="amqp://pps:x@127.0.0.1:1/pps"
+    )
+
+    only_line(there.pps("fetcher"), code=1, says=("[service] ledger", place))
+
+
+@pytest.mark.parametrize(
+    ("key", "ledger", "log", "code"),
+    [("ledger", "sqlite:///missing/pps.db", "pop3.log", 1), ("log", "sqlite:///pps.db", "missing/pop3.log", 2)],
+)
+def test_a_folder_that_is_not_there_is_one_line(
+    mailbox: Mailbox, tmp_path: Path, key: str, ledger: str, log: str, code: int
+) -> None:
+    """The key is named; PPS makes no folders where nobody asked for any."""
+    there = install(tmp_path, profile(mailbox), ledger=ledger, log=log)
+
+    only_line(there.pps("pull"), code=code, says=(f"[service] {key}", str(tmp_path / "missing")))
+
+    assert not (tmp_path / "missing").exists()
 
 
 def test_a_ledger_without_tables_is_one_line(mailbox: Mailbox, tmp_path: Path, database: str) -> None:
