@@ -31,6 +31,9 @@ WINDOW: Final = 16
 WINDOW_OCTETS: Final = 4 * 1024 * 1024
 """Listed octets asked for ahead: a session that must stop soon is not behind sixteen large mails."""
 
+NOTHING: Final = Status(ok=False, text="+OK, and then nothing")
+"""What an empty mail is: no mail has not even a header, so the server has it and doesn't show it."""
+
 
 class Sink(Protocol):
     """Takes the octets of one mail, in order."""
@@ -161,7 +164,10 @@ class Connection:
                     ended = Retrieved(number, None, status)
                     continue
                 filling = sink(number)
-                await self._dialogue.body_into(filling.write, self._dialogue.limits.mail)
+                if not await self._dialogue.body_into(filling.write, self._dialogue.limits.mail):
+                    await filling.discard()
+                    ended, filling = Retrieved(number, None, NOTHING), None
+                    continue
                 ended, filling = Retrieved(number, filling), None
             if ended is not None:
                 await self._dialogue.send(command("NOOP"), [Expect.STATUS])

@@ -84,8 +84,8 @@ class Dialogue:
             await self.body_into(keep, self.limits.multi_line)
         return status, bytes(body)
 
-    async def body_into(self, write: Callable[[bytes], Awaitable[None]], limit: int) -> None:
-        """Write the body that follows a status line, of at most `limit` octets."""
+    async def body_into(self, write: Callable[[bytes], Awaitable[None]], limit: int) -> int:
+        """Write the body that follows a status line, of at most `limit` octets; return how many it had."""
         size = 0
         self._begin_reply()
         while isinstance(event := await self._event(self.limits.idle), Chunk):
@@ -97,6 +97,7 @@ class Dialogue:
             self._reply_began += _now() - began  # our own disk's time is not the server's
         if not isinstance(event, End):
             raise self.broken("its replies are out of step")
+        return size
 
     def broken(self, what: str) -> PollError:
         """Return the error for a server that broke the rules."""

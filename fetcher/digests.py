@@ -18,11 +18,18 @@ _ADDED: Final = re.compile(
 )
 """Fields that servers add or change while a mail lies in the mailbox."""
 
+_FOLDER_DATA: Final = re.compile(rb"^X-IMAP:", re.IGNORECASE | re.MULTILINE)
+
 
 def header_hash(raw: bytes) -> bytes:
     """Return the SHA-256 by which a header is recognised; what follows its end, as in some replies to TOP, is left."""
     block = raw[: min(split_header(raw), MAX_HASHED_HEADER)].rstrip(b"\r\n") + b"\r\n"
     return hashlib.sha256(_ADDED.sub(b"", block)).digest()
+
+
+def is_folder_data(header: bytes) -> bool:
+    """Whether a mail is what UW's server keeps as the first of a mailbox: its own data, never to be deleted."""
+    return _FOLDER_DATA.search(header) is not None and b"DON'T DELETE THIS MESSAGE" in header
 
 
 class Digests:

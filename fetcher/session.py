@@ -15,6 +15,7 @@ from common.ledger.records import Lease
 from common.messages import one_line
 from common.profile import Custody
 from fetcher.connection import Connection, Retrieved
+from fetcher.digests import is_folder_data
 from fetcher.identity import identify
 from fetcher.incoming import Incoming
 from fetcher.intake import Intake, Workplace
@@ -150,6 +151,9 @@ class Session:
             if got.sink is None:
                 await self._refused(pair, got.refused)
                 continue
+            if got.number == 1 and is_folder_data(got.sink.digests.header):
+                await self._skip(pair, "the server keeps data of its own in it (X-IMAP)")
+                continue
             crashpoints.reach("fetcher.after_retr")  # costs a fetch again
             taking = custody.create_task(self.intake.take(pair, got.sink))
             taking.add_done_callback(lambda _: room.release())
@@ -190,9 +194,13 @@ class Session:
         reason = one_line(f"the server refuses to give it: {said}")
         if status is not None and status.code in _TEMPORARY:
             await self.at.ledger.record_broken(self.lease, [pair.known.mail_id], reason)
+            self.log.warning("mail_refused", mail=pair.known.mail_id, reason=reason)
         else:
-            await self.at.ledger.record_skipped(self.lease, [pair.known.mail_id], reason)
-        self.log.warning("mail_refused", mail=pair.known.mail_id, reason=reason)
+            await self._skip(pair, reason)
+
+    async def _skip(self, pair: Known, reason: str) -> None:
+        await self.at.ledger.record_skipped(self.lease, [pair.known.mail_id], reason)
+        self.log.warning("mail_skipped", mail=pair.known.mail_id, reason=reason)
 
     async def note_break(self, by_number: Mapping[int, Known], error: PollError) -> None:
         """Remember which mail was on the line when the session broke, if a mail may be to blame."""

@@ -168,6 +168,18 @@ async def test_a_refused_mail_is_skipped_and_the_others_go_on(server: Pop3Server
         assert service.got(*mails)
 
 
+async def test_nothing_is_no_mail(server: Pop3Server, box: Mailbox, tmp_path: Path) -> None:
+    """A server that says +OK and shows nothing keeps what it has; and so does one with data of its own in a mail."""
+    internal = mail(subject="DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA", extra="X-IMAP: 1053006542 0\r\n")
+    mails = [internal, mail(), mail()]
+    stored = box.plant(*mails)
+    server.answers["RETR 2"] = b"+OK 0 octets\r\n.\r\n"
+    async with at_work(tmp_path, server) as (service, first):
+        assert first.mails == {"deleted": 1, "skipped": 2}
+        assert box.mails == stored[:2]
+        assert service.got(mails[2])
+
+
 async def test_what_is_refused_for_now_is_tried_soon(server: Pop3Server, box: Mailbox, tmp_path: Path) -> None:
     """[SYS/TEMP] (RFC 3206) is no reason to leave a mail for a day."""
     mails = [mail(), mail()]
