@@ -4,6 +4,7 @@ Queues are a cache: losing any message, or the whole broker, only costs time, be
 copy and the ledger is the truth. That is why the interface has no transactions, no delays and no retry counters.
 """
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -115,3 +116,13 @@ class Broker(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Give back what is unsettled and disconnect; waiting publishes are cancelled."""
+
+
+async def publish_within(seconds: float, broker: Broker, queue: str, body: bytes, *, message_id: str) -> bool:
+    """Publish if there is room soon; False: not published, or published without our knowing."""
+    try:
+        async with asyncio.timeout(seconds):
+            await broker.publish(queue, body, message_id=message_id)
+    except TimeoutError:
+        return False
+    return True

@@ -20,8 +20,8 @@ from common.failures import PpsError, UsageError
 from common.ledger import Ledger
 from common.log import open_log
 
-STOP_SECONDS: Final = 25.0
-"""How long all workers of a process may take to finish or hand back; supervisors send SIGKILL after 30 s or more."""
+STOP_SECONDS: Final = 20.0
+"""How long all workers of a process may take to finish or hand back; what is left is cut, and all ends within 30 s."""
 
 
 class Worker(Protocol):

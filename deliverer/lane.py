@@ -12,7 +12,7 @@ from common.broker import Broker, Consumption, Requeue, Settlement, jobs_queue
 from common.ledger import Ledger
 from deliverer.jobs import Jobs
 
-STOP_SECONDS: Final = 20.0
+STOP_SECONDS: Final = 8.0
 """How long deliveries under way may take to finish at the end, before they are cut where they are."""
 
 MAX_PROBE_SECONDS: Final = 60.0

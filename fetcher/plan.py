@@ -9,6 +9,9 @@ from common.ledger.records import KnownMail, ListedMail, MailState
 TRY_SKIPPED_MS: Final = 86_400_000
 """How long a mail that could not be fetched rests before it is tried again."""
 
+UNDER_WAY_MS: Final = 5 * 60_000
+"""How long after its last step a mail's outcome is expected any moment."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
@@ -37,7 +40,7 @@ def plan(listing: Sequence[ListedMail], known: dict[bytes, KnownMail], *, keep: 
         retrieve=tuple(sorted(retrieve, key=lambda pair: (pair.known.breaks, pair.listed.number))),
         verify=tuple(pair for pair in pairs if _looks_reused(pair)) if keep else tuple(done),
         keep=tuple(pair for pair in done if pair.known.state is not MailState.DELETED) if keep else (),
-        waiting=sum(pair.known.state in {MailState.FETCHED, MailState.ROUTED} and not is_done(pair) for pair in pairs),
+        waiting=sum(is_under_way(pair) for pair in pairs),
     )
 
 
@@ -49,6 +52,12 @@ def is_done(pair: Known) -> bool:
 def _looks_reused(pair: Known) -> bool:
     """Whether a kept mail's UIDL may name another mail by now, which would never be fetched."""
     return pair.known.state is MailState.KEPT and pair.known.size != pair.listed.size
+
+
+def is_under_way(pair: Known) -> bool:
+    """Whether an outcome may come soon: what is deferred or quarantined is no reason to poll more often."""
+    moving = pair.known.state in {MailState.FETCHED, MailState.ROUTED} and pair.known.age < UNDER_WAY_MS
+    return moving and not is_done(pair)
 
 
 def wants_retrieval(known: KnownMail) -> bool:

@@ -123,6 +123,9 @@ class Settler:
             except PpsError as error:
                 self._log.warning("settle_unanswered", error=str(error))
                 continue
+            except Exception:  # noqa: BLE001 (without the watch, mail would only be deleted by later sessions)
+                self._log.exception("settle_crashed")
+                continue
             for waiter in tuple(self._waiters):
                 waiter.found(deletable)
                 if waiter.target in paused:

@@ -8,7 +8,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from common.blobs import BlobStore, NoBlobError
-from common.broker import FETCHED, OUTCOMES, Broker, jobs_queue
+from common.broker import FETCHED, OUTCOMES, Broker, jobs_queue, publish_within
 from common.failures import PpsError
 from common.header import split_header
 from common.ledger import Ledger, reading
@@ -19,6 +19,9 @@ from common.profile import Profile
 
 INTERVAL_SECONDS: Final = 5.0
 HOUSEKEEPING_SECONDS: Final = 3600.0
+ROOM_SECONDS: Final = 5.0
+"""How long a message waits for room in its queue."""
+
 IN_ANY_CASE_MS: Final = 6 * 3_600_000
 """The age at which even a mail whose queue is still full is taken in hand."""
 
@@ -64,6 +67,8 @@ class Sweeper:
                 await self.sweep(began_empty=False)
             except (PpsError, OSError) as error:
                 self._log.warning("sweep_failed", error=str(error))
+            except Exception:  # noqa: BLE001 (one row that can't be read must not end the service)
+                self._log.exception("sweep_crashed")
             await self._pause(wake)
 
     async def _pause(self, wake: asyncio.Event) -> None:
@@ -90,7 +95,8 @@ class Sweeper:
             if due.planned.target not in paused
             and (began_empty or due.retry or await self._job_is_gone(jobs_queue(due.planned.target), due.age))
         ]
-        missing = [planned for planned in wanted if self._is_orphaned(planned) or not await self._publish_job(planned)]
+        full: set[str] = set()
+        missing = [planned for planned in wanted if not await self._serve(planned, full)]
         if missing:
             ids = tuple(planned.delivery_id for planned in missing)
             await self._ledger.fetch_again(Return(delivery_ids=ids, counted=not began_empty))
@@ -116,10 +122,15 @@ class Sweeper:
         """Whether no message can be waiting there: the queue has nothing ready, or it is too long ago in any case."""
         return age >= IN_ANY_CASE_MS or (await self._broker.depth(queue)).ready == 0
 
-    async def _publish_job(self, planned: PlannedDelivery) -> bool:
-        """Publish an attempt from the blob; False: there is none."""
-        if not await self._blobs.exists(planned.mail_id):
+    async def _serve(self, planned: PlannedDelivery, full: set[str]) -> bool:
+        """Publish an attempt from the blob; False: there is none, or nobody would take it."""
+        if self._is_orphaned(planned) or not await self._blobs.exists(planned.mail_id):
             return False
+        if planned.target not in full and not await self._publish_job(planned):
+            full.add(planned.target)  # looked at again when its time comes; other targets don't wait for its room
+        return True
+
+    async def _publish_job(self, planned: PlannedDelivery) -> bool:
         job = DeliveryJob(
             delivery_id=planned.delivery_id,
             mail_id=planned.mail_id,
@@ -136,7 +147,9 @@ class Sweeper:
             first_attempt_at=planned.created_at,
             reason=planned.reason,
         )
-        await self._broker.publish(jobs_queue(job.target), encode(job), message_id=job.delivery_id)
+        queue, body = jobs_queue(job.target), encode(job)
+        if not await publish_within(ROOM_SECONDS, self._broker, queue, body, message_id=job.delivery_id):
+            return False
         self._log.info("delivery_swept", mail=job.mail_id, delivery=job.delivery_id, attempt=job.attempt)
         return True
 
@@ -161,9 +174,9 @@ class Sweeper:
             source_host=profile.server.host,
             fetched_at=stale.fetched_at,
         )
-        await self._broker.publish(FETCHED, encode(message), message_id=stale.mail_id)
-        self._log.info("mail_swept", mail=stale.mail_id)
-        return True
+        if await publish_within(ROOM_SECONDS, self._broker, FETCHED, encode(message), message_id=stale.mail_id):
+            self._log.info("mail_swept", mail=stale.mail_id)
+        return True  # without room, it is looked at again later
 
     async def _blob_content(self, key: str) -> Blob:
         size, head = 0, bytearray()

@@ -1,9 +1,10 @@
 """The fetcher: leases due profiles and polls them, and sweeps. One task a poll, all owned here."""
 
 import asyncio
+import functools
 import random
 import socket
-from collections import defaultdict
+from collections import Counter
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -29,8 +30,13 @@ ONE_BY_ONE_SECONDS: Final = 86_400
 LOOK_SECONDS: Final = 1.0
 """How often the schedule is looked at: also how soon `pps pull` beside a service is noticed."""
 
+HOST_FULL_SECONDS: Final = 5.0
+"""How soon a profile is looked at again whose host has as many sessions as it should."""
+
+GIVE_BACK_SECONDS: Final = 2.0
+
 RENEW_SECONDS: Final = 60.0
-STOP_SECONDS: Final = 15.0
+STOP_SECONDS: Final = 10.0
 """How long polls may take to end after a stop; then they are broken off, which deletes nothing."""
 
 
@@ -44,7 +50,7 @@ class FetcherWorker:
         self._owner = f"{socket.gethostname()}:{id(self):x}"[:64]
         self._polls: set[asyncio.Task[None]] = set()
         self._one_by_one: dict[str, float] = {}  # hosts that broke while commands were sent ahead, until when
-        self._hosts: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MAX_SESSIONS_A_HOST))
+        self._hosts: Counter[str] = Counter()  # polls under way
 
     async def run(self, stop: asyncio.Event) -> None:
         """Poll and sweep until `stop` is set; then let polls end, or break them off."""
@@ -70,6 +76,8 @@ class FetcherWorker:
                 await self._begin_due(stop)
             except PpsError as error:
                 self._log.warning("schedule_unanswered", error=str(error))
+            except Exception:  # noqa: BLE001 (one bad row must not end the polls of all others)
+                self._log.exception("schedule_crashed")
             try:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await stop.wait()
@@ -84,9 +92,17 @@ class FetcherWorker:
         if wait is None or wait > 0:
             return
         for lease in await self._at.ledger.claim_due(self._owner, free, self._names):
+            if self._hosts[lease.profile.server.host] >= MAX_SESSIONS_A_HOST:
+                await self._at.ledger.postpone(lease, HOST_FULL_SECONDS)  # a slot that waits would starve other hosts
+                continue
+            self._hosts[lease.profile.server.host] += 1
             task = asyncio.create_task(self._poll(lease, stop), name=f"poll-{lease.profile.name}")
             self._polls.add(task)
-            task.add_done_callback(self._polls.discard)
+            task.add_done_callback(functools.partial(self._ended, lease.profile.server.host))
+
+    def _ended(self, host: str, task: asyncio.Task[None]) -> None:
+        self._polls.discard(task)
+        self._hosts[host] -= 1
 
     async def _end_polls(self) -> None:
         polls = list(self._polls)
@@ -111,7 +127,8 @@ class FetcherWorker:
             return
         except asyncio.CancelledError:
             end_now = PollEnd(lease=lease, result=PollResult.LOCAL, error="broken off: the worker stopped", due_in=0)
-            await asyncio.shield(self._at.ledger.end_poll(end_now))
+            giving_back = asyncio.create_task(self._at.ledger.end_poll(end_now))
+            await asyncio.wait({giving_back}, timeout=GIVE_BACK_SECONDS)  # else the lease runs out
             raise
         except PollError as failure:
             result, error = failure.result, str(failure)
@@ -141,18 +158,17 @@ class FetcherWorker:
 
     async def _leased(self, lease: Lease, log: FilteringBoundLogger, stop: asyncio.Event) -> SessionEnd:
         """Run sessions under a lease that is renewed meanwhile; a lost lease ends them."""
-        async with self._hosts[lease.profile.server.host]:
-            sessions = asyncio.create_task(self._sessions(lease, log, stop))
-            renewal = asyncio.create_task(self._renew(lease))
-            try:
-                await asyncio.wait({sessions, renewal}, return_when=asyncio.FIRST_COMPLETED)
-                if not sessions.done():
-                    raise LeaseLostError
-                return sessions.result()
-            finally:
-                for task in (sessions, renewal):
-                    task.cancel()
-                await asyncio.gather(sessions, renewal, return_exceptions=True)
+        sessions = asyncio.create_task(self._sessions(lease, log, stop))
+        renewal = asyncio.create_task(self._renew(lease))
+        try:
+            await asyncio.wait({sessions, renewal}, return_when=asyncio.FIRST_COMPLETED)
+            if not sessions.done():
+                raise LeaseLostError
+            return sessions.result()
+        finally:
+            for task in (sessions, renewal):
+                task.cancel()
+            await asyncio.gather(sessions, renewal, return_exceptions=True)
 
     async def _renew(self, lease: Lease) -> None:
         while True:

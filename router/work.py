@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
 from common.blobs import BlobStore
-from common.broker import FETCHED, Ack, Broker, Dead, Settlement, jobs_queue
+from common.broker import FETCHED, Ack, Broker, Dead, Settlement, jobs_queue, publish_within
 from common.crashpoints import reach
 from common.ledger import Ledger
 from common.ledger.records import PlannedDelivery, PlannedRecipient, Route, RoutedMail
@@ -17,6 +18,7 @@ from common.messages import (
     Blob,
     Content,
     DeliveryJob,
+    Inline,
     MailFetched,
     UndecodableError,
     decode,
@@ -26,6 +28,12 @@ from router.fingerprint import fingerprint_of
 from router.headers import fields_of
 from router.loops import loop_reason
 from router.recipients import Recipients, fallen_back, recipients_in
+
+ROOM_SECONDS: Final = 5.0
+"""How long a job waits for room in its target's queue."""
+
+FULL_SECONDS: Final = 30.0
+"""How long a queue that had no room is not asked again."""
 
 
 class RouterWorker:
@@ -39,6 +47,7 @@ class RouterWorker:
         self._blobs = blobs
         self._log = log
         self._prefetch = prefetch
+        self._full: dict[str, float] = {}  # queues without room, and until when
 
     async def run(self, stop: asyncio.Event) -> None:
         """Route mail until `stop` is set, then finish what is in hand; if cancelled, hand it back at once."""
@@ -86,14 +95,32 @@ class RouterWorker:
         if not deliveries:
             return
         content = await self._content(mail, len(deliveries))
-        jobs = [await self._job(mail, delivery, content) for delivery in deliveries]
+        jobs = [_job(mail, delivery, content) for delivery in deliveries]
         async with asyncio.TaskGroup() as publishing:  # their confirmations share one wait
             for job in jobs:
                 publishing.create_task(self._publish_job(job))
 
     async def _publish_job(self, job: DeliveryJob) -> None:
-        await self._broker.publish(jobs_queue(job.target), encode(job), message_id=job.delivery_id)
+        if self._broker.volatile:
+            await self._publish_or_leave(job)
+        else:
+            await self._broker.publish(jobs_queue(job.target), encode(job), message_id=job.delivery_id)
         reach("router.amid_publish")
+
+    async def _publish_or_leave(self, job: DeliveryJob) -> None:
+        """Publish, unless the target's queue has no room: its mail must not hold up that of other targets.
+
+        What is left stands in the ledger, its bytes in a blob, and the sweeper publishes it once there is room.
+        """
+        queue, now = jobs_queue(job.target), asyncio.get_running_loop().time()
+        if self._full.get(queue, 0.0) <= now:
+            body = encode(job)
+            if await publish_within(ROOM_SECONDS, self._broker, queue, body, message_id=job.delivery_id):
+                return
+            self._full[queue] = now + FULL_SECONDS
+        if isinstance(job.content, Inline):
+            await self._blobs.put(job.mail_id, job.content.data)
+        self._log.info("job_left_to_sweeper", mail=job.mail_id, delivery=job.delivery_id, target=job.target)
 
     async def _content(self, mail: MailFetched, jobs: int) -> Content:
         """Return the content as so many jobs carry it: many copies of a large mail are one blob."""
@@ -105,33 +132,28 @@ class RouterWorker:
         await self._blobs.put(mail.mail_id, content.data)
         return Blob(key=mail.mail_id, size=content.size)
 
-    async def _job(self, mail: MailFetched, delivery: PlannedDelivery, content: Content) -> DeliveryJob:
-        """Return a delivery's job with the bytes it is to deliver.
 
-        The ledger also returns deliveries that an earlier mail of the copy began and that wait since. Where that mail's
-        blob is left, they get it. Otherwise this mail's bytes serve: the copies differ only in what servers added, and
-        the user wants one of them.
-        """
-        mail_id, digest = mail.mail_id, mail.digest
-        if delivery.mail_id != mail.mail_id and await self._blobs.exists(delivery.mail_id):
-            mail_id, digest = delivery.mail_id, delivery.digest
-            content = Blob(key=delivery.mail_id, size=delivery.size)
-        return DeliveryJob(
-            delivery_id=delivery.delivery_id,
-            mail_id=mail_id,
-            profile_id=delivery.profile_id,
-            recipient=delivery.recipient,
-            fallback=delivery.fallback,
-            target=delivery.target,
-            sender=delivery.sender,
-            content=content,
-            digest=digest,
-            size=content.size,
-            source_host=delivery.source_host,
-            attempt=delivery.attempt,
-            first_attempt_at=delivery.created_at,
-            reason=delivery.reason,
-        )
+def _job(mail: MailFetched, delivery: PlannedDelivery, content: Content) -> DeliveryJob:
+    """Return a delivery's job with this mail's bytes, also where an earlier mail of the copy began it.
+
+    Copies differ only in what servers added, and the user wants one of them.
+    """
+    return DeliveryJob(
+        delivery_id=delivery.delivery_id,
+        mail_id=mail.mail_id,
+        profile_id=delivery.profile_id,
+        recipient=delivery.recipient,
+        fallback=delivery.fallback,
+        target=delivery.target,
+        sender=delivery.sender,
+        content=content,
+        digest=mail.digest,
+        size=content.size,
+        source_host=delivery.source_host,
+        attempt=delivery.attempt,
+        first_attempt_at=delivery.created_at,
+        reason=delivery.reason,
+    )
 
 
 def decision_on(mail: MailFetched, installation: str) -> tuple[Recipients, RoutedMail]:

@@ -29,7 +29,7 @@ from common.ledger.writer import Operation, Writer, heals
 from common.messages import DeliveryOutcome, one_line
 from common.profile import Profile
 
-CLOSE_SECONDS: Final = 10
+CLOSE_SECONDS: Final = 3
 """How long closing waits for the last writes when the database doesn't answer."""
 
 T = TypeVar("T")
@@ -83,6 +83,10 @@ class Ledger:
     async def renew_lease(self, lease: Lease) -> bool:
         """Extend a lease; False: it was lost."""
         return await self._write(schedule.RENEW_LEASES, lease)
+
+    async def postpone(self, lease: Lease, seconds: float) -> None:
+        """Give a lease back without a poll; the profile is due again after some seconds."""
+        await self._write(schedule.POSTPONE, schedule.Postponed(lease=lease, seconds=seconds))
 
     async def end_poll(self, end: schedule.PollEnd) -> bool:
         """Record how a poll ended and give the lease back; False: it was lost."""

@@ -18,6 +18,9 @@ from common.profile import Profile
 LEASE_MS: Final = 3 * 60_000
 """How long a fetcher owns a poll unless it renews: a dead fetcher's mailboxes wait no longer than this."""
 
+UNREADABLE_MS: Final = 10 * 60_000
+"""How soon a profile is looked at again whose settings can't be read."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileSet:
@@ -88,20 +91,33 @@ async def _claim_due(connection: AsyncConnection, requests: Sequence[DueRequest]
             taken = update(schedule).where(schedule.c.profile_id.in_(part))
             lease = {"lease_owner": request.owner, "lease_until": time + LEASE_MS, "last_started_at": time}
             await connection.execute(taken.values(lease_epoch=schedule.c.lease_epoch + 1, **lease))
-        answers.append(
-            tuple(
-                Lease(
-                    profile_id=row.profile_id,
-                    epoch=row.lease_epoch + 1,
-                    revision=row.revision,
-                    profile=Profile.from_json(row.settings),
-                    failures=row.failures,
-                    auth_failures=row.auth_failures,
-                )
-                for row in rows
+        answers.append(await _readable(connection, rows, time))
+    return answers
+
+
+async def _readable(connection: AsyncConnection, rows: Sequence[AnyRow], time: int) -> tuple[Lease, ...]:
+    """Return the leases of profiles that can be read; one of a newer PPS, say, must not stop the others."""
+    leases = []
+    for row in rows:
+        try:
+            profile = Profile.from_json(row.settings)
+        except ValueError:
+            error = "its settings in the ledger can't be read: written by another version? `pps run` writes them anew"
+            change = update(schedule).where(schedule.c.profile_id == row.profile_id)
+            values = {"last_result": PollResult.LOCAL.value, "last_error": error, "lease_until": None}
+            await connection.execute(change.values(due_at=time + UNREADABLE_MS, **values))
+            continue
+        leases.append(
+            Lease(
+                profile_id=row.profile_id,
+                epoch=row.lease_epoch + 1,
+                revision=row.revision,
+                profile=profile,
+                failures=row.failures,
+                auth_failures=row.auth_failures,
             )
         )
-    return answers
+    return tuple(leases)
 
 
 async def _renew_leases(connection: AsyncConnection, leases: Sequence[Lease]) -> list[bool]:
@@ -155,6 +171,23 @@ def _end_values(end: PollEnd, row: AnyRow, time: int) -> dict[str, Any]:
     return values | ({"last_success_at": time} if good else {})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Postponed:
+    """A lease that is given back without a poll."""
+
+    lease: Lease
+    seconds: float
+
+
+async def _postpone(connection: AsyncConnection, postponed: Sequence[Postponed]) -> list[None]:
+    time = await clock(connection)
+    for one in postponed:
+        own = (schedule.c.profile_id == one.lease.profile_id) & (schedule.c.lease_epoch == one.lease.epoch)
+        free = {"lease_until": None, "lease_owner": None, "due_at": time + int(one.seconds * 1000)}
+        await connection.execute(update(schedule).where(own).values(**free))
+    return [None for _ in postponed]
+
+
 async def _set_due(connection: AsyncConnection, names: Sequence[str]) -> list[bool]:
     """Poll now: also wakes a profile that stopped, and forgets its failures."""
     time = await clock(connection)
@@ -176,6 +209,9 @@ CLAIM_DUE: Final[Operation[DueRequest, tuple[Lease, ...]]] = Operation(
 )
 RENEW_LEASES: Final[Operation[Lease, bool]] = Operation(
     name="renew_leases", rank=2, key=lambda lease: lease.profile_id, apply=_renew_leases
+)
+POSTPONE: Final[Operation[Postponed, None]] = Operation(
+    name="postpone", rank=91, key=lambda postponed: postponed.lease.profile_id, apply=_postpone
 )
 SET_DUE: Final[Operation[str, bool]] = Operation(name="set_due", rank=3, key=lambda name: name, apply=_set_due)
 END_POLLS: Final[Operation[PollEnd, bool]] = Operation(

@@ -12,7 +12,7 @@ from common.ledger.records import UNDONE, DeliveryState, MailState, PlannedDeliv
 from common.ledger.returning import Fates, send_back, send_back_mails
 from common.ledger.routing import planned_delivery
 from common.ledger.rows import chunks, clock
-from common.ledger.schema import copies, deliveries, mails, profiles, schedule
+from common.ledger.schema import copies, deliveries, mails, profiles, schedule, targets
 from common.ledger.writer import Operation
 
 BATCH: Final = 500
@@ -124,6 +124,7 @@ async def _begin_again(connection: AsyncConnection, _rows: Sequence[None]) -> li
     await connection.execute(pending.values(next_attempt_at=time))
     held = update(deliveries).where(deliveries.c.state.in_(_OPEN), deliveries.c.claimed_until > time)
     await connection.execute(held.values(claimed_until=time, next_attempt_at=time))
+    await connection.execute(update(targets).values(paused_until=None, paused_since=None, reason=None))
     leased = update(schedule).where(schedule.c.lease_until.is_not(None))
     await connection.execute(leased.values(lease_until=None, lease_owner=None))
     return [None for _ in _rows]
