@@ -40,7 +40,11 @@ class Dialogue:
         return 0 if self._protocol.in_body else self._protocol.pending
 
     async def send(self, octets: bytes, expected: Sequence[Expect]) -> None:
-        """Send commands, and announce their replies; raises PollError."""
+        """Send commands, and announce their replies; raises PollError. A server out of step is told nothing more."""
+        if self._fault is not None:
+            if self._events:
+                return  # what was read before the fault is still good; what is asked here will not be answered
+            raise self._not_pop3(self._fault) from self._fault
         if self._protocol.idle and not self._events:
             self.round_trips += 1
             await self._require_silence()

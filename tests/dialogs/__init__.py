@@ -1,0 +1,1 @@
+"""Conversations with POP3 servers, one a file, and what comes of each."""
