@@ -21,6 +21,7 @@ from fetcher.pop3 import (
     parse_sizes,
     parse_uidls,
     refusal,
+    without,
 )
 from fetcher.streams import Limits, connect, upgraded
 from fetcher.tls import client_context, needs_encryption
@@ -97,8 +98,8 @@ class Connection:
 
     @property
     def broke_ahead(self) -> bool:
-        """Whether it failed between two replies, with more than one due: the server may not bear pipelining."""
-        return self._dialogue.replies_due > 1
+        """Whether it failed while the reply to a command sent ahead was due: the server may not bear pipelining."""
+        return self._dialogue.awaits_ahead
 
     async def authenticate(self, user: str, password: str) -> None:
         """Sign in with USER and PASS (RFC 1939, section 7); raises PollError, which never holds the password."""
@@ -110,7 +111,7 @@ class Connection:
             status = await self._dialogue.ask(line)
             if not status.ok:
                 result = refusal(status, PollResult.AUTH)
-                said = status.text.replace(password, "***") if password else status.text
+                said = without(status.text, password)
                 mend = ": check user and password" if result is PollResult.AUTH else ""
                 raise PollError(result, f"{self.server}: sign-in as {user} refused: {said.rstrip('.')}{mend}")
 
@@ -125,7 +126,7 @@ class Connection:
                 raise self._dialogue.broken("its LIST can't be read")
             return ()
         status, body = await self._dialogue.ask_body(command("UIDL"))
-        if not status.ok and self.capabilities.has("UIDL"):
+        if not status.ok and (self.capabilities.has("UIDL") or status.code is not None):
             raise self._dialogue.broken(f"UIDL is offered, but refused now: {status.text}")
         uidls = parse_uidls(body) if status.ok else {}
         return tuple(Listed(number, size, uidls.get(number)) for number, size in sorted(self._sizes.items()))

@@ -26,6 +26,7 @@ class Dialogue:
         self._events: deque[Event] = deque()
         self._fault: DesynchronisedError | None = None
         self._spoke_pop3 = False
+        self._ahead = False  # commands were last sent before the replies to earlier ones had come
         self._reply_octets = 0
         self._reply_began = 0.0
 
@@ -35,9 +36,9 @@ class Dialogue:
         return self._protocol.idle and not self._events and self._fault is None
 
     @property
-    def replies_due(self) -> int:
-        """Replies of which nothing has come yet, counted between two replies; inside one, none."""
-        return 0 if self._protocol.in_body else self._protocol.pending
+    def awaits_ahead(self) -> bool:
+        """Whether nothing has come yet of a reply to a command that was sent ahead; inside a reply, no."""
+        return self._ahead and self._protocol.pending > 0 and not self._protocol.in_body
 
     async def send(self, octets: bytes, expected: Sequence[Expect]) -> None:
         """Send commands, and announce their replies; raises PollError. A server out of step is told nothing more."""
@@ -45,7 +46,9 @@ class Dialogue:
             if self._events:
                 return  # what was read before the fault is still good; what is asked here will not be answered
             raise self._not_pop3(self._fault) from self._fault
-        if self._protocol.idle and not self._events:
+        waiting = self._protocol.pending > 0 or bool(self._events)
+        self._ahead = waiting or len(expected) > 1
+        if not waiting:
             self.round_trips += 1
             await self._require_silence()
         for form in expected:

@@ -19,6 +19,9 @@ MAX_STATUS: Final = 8192
 MAX_TEXT: Final = 200
 """Octets of a status line's text that are kept: it is for people."""
 
+MAX_UTF8: Final = 4
+"""Octets of one character: a text may be cut by so many more."""
+
 MAX_UIDL: Final = 1024
 """Octets of a UIDL; RFC 1939 says 70, real servers write more."""
 
@@ -30,6 +33,7 @@ _CRLF: Final = b"\r\n"
 _DOTTED: Final = b"\r\n."
 _TERMINATOR: Final = b"\r\n.\r\n"
 _STATUS: Final = re.compile(rb"(\+OK|-ERR)(?:[ \t]+(.*))?", re.DOTALL | re.IGNORECASE)
+_REPLY: Final = re.compile(rb"(?:\+OK|-ERR)[ \t\r]")
 _CODE: Final = re.compile(r"\[([A-Z/-]{1,64})\]", re.IGNORECASE)
 
 
@@ -173,6 +177,8 @@ class Reader:
             octets = unstuffed(octets)
         if self._skip:
             octets = octets[self._skip :]
+            if _REPLY.match(octets):  # a stray line was taken for the status line: the real one stands in the mail
+                raise DesynchronisedError("a reply inside a reply")
         del self._buffer[:cut]
         self._skip = self._searched = 0
         self._stuffed = False  # what little is left is searched again
@@ -283,6 +289,17 @@ _BY_WORDS: Final[Sequence[tuple[PollResult, re.Pattern[str]]]] = (
     (PollResult.IN_USE, re.compile(r"\block(ed)?\b|in use|\bbusy\b|already (open|logged)", re.IGNORECASE)),
     (PollResult.THROTTLED, re.compile(r"\bwait\b|too many|login limit|try (again )?later|temporar", re.IGNORECASE)),
 )
+
+
+def without(text: str, secret: str) -> str:
+    """Return a reply's text without a secret that the server repeats, also one that is cut at the text's end."""
+    for form in filter(None, (secret, one_line(secret, MAX_STATUS))):
+        text = re.sub(re.escape(form), "***", text, flags=re.IGNORECASE)
+        if len(text.encode()) >= MAX_TEXT - MAX_UTF8:
+            ends = (form[:length] for length in range(len(form) - 1, 0, -1))
+            part = next((end for end in ends if text.casefold().endswith(end.casefold())), "")
+            text = text.removesuffix(text[len(text) - len(part) :])
+    return text
 
 
 def refusal(status: Status, otherwise: PollResult) -> PollResult:

@@ -28,6 +28,7 @@ from fetcher.pop3 import (
     parse_uidls,
     refusal,
     unstuffed,
+    without,
 )
 
 S, B = Expect.STATUS, Expect.BODY
@@ -204,10 +205,14 @@ def test_small_pieces_cost_no_more_than_their_octets() -> None:
     assert seconds(80_000) < 12 * seconds(20_000)
 
 
-BODIES: Final = st.lists(
-    st.sampled_from([b"\r\n", b"\r", b"\n", b".", b"..", b"\r\n.", b"a", b"\0", b"\xff", b"+OK\r\n", b"\r\n.\r\n"]),
-    max_size=40,
-).map(lambda parts: b"".join(parts) + b"\r\n")
+BODIES: Final = (
+    st.lists(
+        st.sampled_from([b"\r\n", b"\r", b"\n", b".", b"..", b"\r\n.", b"a", b"\0", b"\xff", b"+OK\r\n", b"\r\n.\r\n"]),
+        max_size=40,
+    )
+    .map(lambda parts: b"".join(parts) + b"\r\n")
+    .filter(lambda body: not body.startswith(b"+OK\r"))
+)  # no mail begins so
 
 
 @given(
@@ -315,6 +320,38 @@ def test_a_command_can_not_be_ended_by_its_argument() -> None:
 def test_a_refused_sign_in_is_classed(line: bytes, result: PollResult) -> None:
     """By its code, else by its words: only what says neither wait nor lock is a wrong password."""
     assert refusal(parse_status(line), PollResult.AUTH) is result
+
+
+@pytest.mark.parametrize("line", [b"+OK 5 octets\r\none\r\n", b"+OK\r\none\r\n", b"-ERR no\r\n", b"+OK\t1\r\n"])
+def test_a_mail_that_begins_with_a_reply_is_none(line: bytes) -> None:
+    """A reply too many shifts the rest: the status line would become the mail's first line, and be believed."""
+    for pieces in ([on_the_wire(line)], cut(on_the_wire(line), 1)):
+        assert read_to_the_error(pieces, [B]) == ([OK], "a reply inside a reply")
+
+
+@pytest.mark.parametrize("body", [b"+OKAY: 1\r\n", b" +OK\r\n", b"A: b\r\n\r\n+OK 1\r\n", b"-ERROR: 1\r\n"])
+def test_a_mail_that_only_mentions_a_reply_is_one(body: bytes) -> None:
+    """Only a first line that is a status line is suspect."""
+    assert read([on_the_wire(body)], B) == [OK, Chunk(body), End()]
+
+
+@pytest.mark.parametrize(
+    ("text", "secret", "shown"),
+    [
+        ("no", "s3cret", "no"),
+        ("wrong: s3cret", "s3cret", "wrong: ***"),
+        ("WRONG: S3CRET", "s3cret", "WRONG: ***"),
+        ("wrong: a b", "a\tb", "wrong: ***"),
+        ("x" * 197 + "s3c", "s3cret", "x" * 197),
+        ("x" * 190 + "s3cret s3cre", "s3cret", "x" * 190 + "*** "),
+        ("it ends in s", "s3cret", "it ends in s"),
+        ("no", "", "no"),
+        ("a.c", "a.c", "***"),
+    ],
+)
+def test_a_repeated_secret_is_taken_out(text: str, secret: str, shown: str) -> None:
+    """In any case of letters, as it is printed, and where the reply was cut in the middle of it."""
+    assert without(text, secret) == shown
 
 
 def test_a_refusal_before_the_sign_in_blames_no_password() -> None:
