@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.failures import names_no_user
@@ -82,9 +82,25 @@ async def _record_outcomes(connection: AsyncConnection, outcomes: Sequence[Deliv
     ids = {outcome.delivery_id for outcome in outcomes}
     rows = {row.id: row for row in await locked(connection, select(deliveries), deliveries.c.id, ids)}
     trusted = await _trusted(connection, outcomes, rows, time)
-    changes: dict[str, Change] = {}
-    applied: set[int] = set()
+    changes = _changes(outcomes, rows, trusted, time)
+    values = [_values(rows[key], outcome, change, time) for key, (outcome, change) in sorted(changes.items())]
+    await _update(connection, [one for one in values if one is not None])
     fates: Fates = {}
+    for key, (outcome, change) in sorted(changes.items()):
+        if outcome.result is Result.NO_CONTENT:
+            fates |= await send_back(connection, [rows[key]], counted=True)
+        elif change.redirect:
+            await _redirect(connection, rows[key], outcome, time)
+    deletable = await deletable_of(connection, mails.c.copy_id, {rows[key].copy_id for key in changes})
+    settled = [_settled(outcome, rows, changes, deletable) for outcome in outcomes]
+    return [replace(one, fates=tuple(fates.items()) if one is settled[0] else ()) for one in settled]
+
+
+def _changes(
+    outcomes: Sequence[DeliveryOutcome], rows: dict[str, AnyRow], trusted: set[str], time: int
+) -> dict[str, tuple[DeliveryOutcome, Change]]:
+    """Return one change a delivery, with the outcome that makes it; of contradicting ones, delivered wins."""
+    changes: dict[str, tuple[DeliveryOutcome, Change]] = {}
     for outcome in sorted(outcomes, key=lambda outcome: outcome.result is not Result.DELIVERED):
         row = rows.get(outcome.delivery_id)
         if row is None or row.id in changes:
@@ -92,35 +108,33 @@ async def _record_outcomes(connection: AsyncConnection, outcomes: Sequence[Deliv
         spread = random.uniform(-1, 1)  # noqa: S311 (spreads load, guards nothing)
         change = change_of(row, outcome, time=time, trusted=row.id in trusted, spread=spread)
         if change is not None:
-            changes[row.id] = change
-            applied.add(id(outcome))
-            fates |= await _apply(connection, row, outcome, change, time)
-    copy_ids = {rows[delivery_id].copy_id for delivery_id in changes}
-    deletable = await deletable_of(connection, mails.c.copy_id, copy_ids)
-    settled = [_settled(outcome, rows, changes, deletable, applied=id(outcome) in applied) for outcome in outcomes]
-    return [replace(one, fates=tuple(fates.items()) if one is settled[0] else ()) for one in settled]
+            changes[row.id] = (outcome, change)
+    return changes
 
 
-async def _apply(
-    connection: AsyncConnection, row: AnyRow, outcome: DeliveryOutcome, change: Change, time: int
-) -> Fates:
+def _values(row: AnyRow, outcome: DeliveryOutcome, change: Change, time: int) -> dict[str, Any] | None:
+    """Return the columns that a change sets, None where the mail is sent back instead."""
     if outcome.result is Result.NO_CONTENT:
-        return await send_back(connection, [row], counted=True)
+        return None
     done = change.state in {DeliveryState.DELIVERED, DeliveryState.REDIRECTED}
-    values: dict[str, Any] = {
+    return {
+        "key": row.id,
         "state": change.state.value,
         "attempts": max(row.attempts, outcome.attempt),
         "ambiguous": row.ambiguous + change.ambiguous,
-        "claimed_until": None,
-        "swept_claims": -1,  # the next attempt has no job yet
         "next_attempt_at": None if change.wait is None else time + change.wait,
         "last_reply": one_line(change.reply),
         "done_at": time if done else None,
     }
-    await connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(**values))
-    if change.redirect:
-        await _redirect(connection, row, outcome, time)
-    return {}
+
+
+async def _update(connection: AsyncConnection, values: list[dict[str, Any]]) -> None:
+    if not values:
+        return
+    columns: dict[str, Any] = {name: bindparam(name) for name in values[0] if name != "key"}
+    # The claim is over, and the next attempt has no job yet.
+    change = update(deliveries).where(deliveries.c.id == bindparam("key"))
+    await connection.execute(change.values(claimed_until=None, swept_claims=-1, **columns), values)
 
 
 async def _redirect(connection: AsyncConnection, row: AnyRow, outcome: DeliveryOutcome, time: int) -> None:
@@ -168,19 +182,17 @@ async def _trusted(
 def _settled(
     outcome: DeliveryOutcome,
     rows: dict[str, AnyRow],
-    changes: dict[str, Change],
+    changes: dict[str, tuple[DeliveryOutcome, Change]],
     deletable: Sequence[AnyRow],
-    *,
-    applied: bool,
 ) -> Settled:
     row = rows.get(outcome.delivery_id)
     if row is None:
         return Settled(outcome=outcome, applied=False, state=None, deletable=())
-    change = changes.get(row.id)
+    applied, change = changes.get(row.id, (None, None))
     ready = tuple(mail.id for mail in deletable if mail.copy_id == row.copy_id)
-    wait = change.wait // 1000 if applied and change is not None and change.wait is not None else None
+    wait = change.wait // 1000 if applied is outcome and change is not None and change.wait is not None else None
     state = change.state if change is not None else DeliveryState(row.state)
-    return Settled(outcome=outcome, applied=applied, state=state, deletable=ready, next_attempt_in=wait)
+    return Settled(outcome=outcome, applied=applied is outcome, state=state, deletable=ready, next_attempt_in=wait)
 
 
 RECORD_OUTCOME: Final[Operation[DeliveryOutcome, Settled]] = Operation(
