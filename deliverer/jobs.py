@@ -136,8 +136,7 @@ class Jobs:
         if not isinstance(job.content, Inline):
             return
         try:
-            if not await self._blobs.exists(job.mail_id):
-                await self._blobs.put(job.mail_id, job.content.data)
+            await self._blobs.put(job.mail_id, job.content.data)  # one that is there may be damaged
         except OSError as error:
             self._log.error("blob_not_written", mail=job.mail_id, error=error.strerror)
 

@@ -84,8 +84,16 @@ class MailFile:
                 with contextlib.suppress(FileNotFoundError):  # else it was moved to cur meanwhile
                     return Found.NEW if self._is_same("new", self._name) else Found.DIFFERENT
             else:
-                return Found.NEW
+                return self._only_once() if again else Found.NEW
         raise OSError(errno.EBUSY, "the mail of this name comes and goes")
+
+    def _only_once(self) -> Found:
+        """Take back what was just linked if a reader moved the earlier delivery to cur after we looked there."""
+        if self._seen_name() is None:
+            return Found.NEW
+        with contextlib.suppress(FileNotFoundError):  # it is ours that was moved
+            os.unlink(self._name, dir_fd=self._folders["new"])
+        return Found.CUR
 
     def close(self) -> None:
         """Remove the file in tmp, which is no longer needed, and close all."""
