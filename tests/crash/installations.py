@@ -58,13 +58,13 @@ class Cluster:
             assert not faults, faults
         except BaseException:
             self.close()
+            self.rabbitmq.wipe()
             raise
 
     def close(self) -> None:
         """Kill the processes; the next scene begins anew."""
         if self._service is not None:
             self._service.close()
-            self.rabbitmq.wipe()
         self._service = None
 
     def _begin(self) -> None:

@@ -10,18 +10,21 @@ from pathlib import Path
 from typing import Final
 
 from tests.crash.installations import Cluster
-from tests.crash.scene import Drained, Scene, samples
+from tests.crash.scene import Drained, Scene, samples, wide
 from tests.crash.service import END_SECONDS, STARTED
 from tests.servers.dovecot import Dovecot
 from tests.servers.process import descendants
 
 KILLED: Final = -signal.SIGKILL
 
-RANDOM_SECONDS: Final = 1.5
-"""How long after it began to work a process is killed at the latest: a dozen mails take less."""
+RANDOM_SECONDS: Final = {"run": 0.7, "fetcher": 1.5, "router": 1.5, "deliverer": 1.5}
+"""How long after mail came a process is killed at the latest: by then a dozen are done."""
 
 LOAD: Final = 40
-"""Mails that are under way when a process or a server is stopped."""
+"""Mails that are under way when a process is stopped: some 70 deliveries, one after the other over LMTP."""
+
+SERVER_LOAD: Final = 100
+"""The same when a server is killed, which takes longer than a process."""
 
 UNDER_WAY: Final = 5
 """Deliveries by which it shows that they are."""
@@ -46,9 +49,9 @@ def crash_at(scene: Scene, command: str, point: str, *, mails: int) -> Drained:
 def kill_at_random(scene: Scene, source: random.Random, commands: Sequence[str], *, mails: int) -> Drained:
     """Kill the running processes one after the other, each with mails of its own under way; then drain."""
     for command in commands:
-        scene.plant(samples(mails))
+        scene.plant([*samples(mails), wide()])
         scene.service.await_event(command, STARTED)
-        ended_by_itself = scene.service.has_ended(command, source.uniform(0, RANDOM_SECONDS))
+        ended_by_itself = scene.service.has_ended(command, source.uniform(0, RANDOM_SECONDS[command]))
         assert not ended_by_itself, scene.service.tail(command)
         scene.service.kill(command)
         _healed(scene, command)
@@ -80,11 +83,11 @@ def kill_rabbitmq(cluster: Cluster, scene: Scene) -> Drained:
 def wipe_rabbitmq(cluster: Cluster, scene: Scene, idle: str) -> Drained:
     """Lose all that waits for one role: the router's fetched mails, or the deliverer's jobs."""
     scene.service.stop(idle)
-    scene.plant(samples(LOAD))
+    scene.plant(samples(SERVER_LOAD))
     if idle == "router":
-        scene.await_states(fetched=LOAD)
+        scene.await_states(fetched=SERVER_LOAD)
     else:
-        scene.await_states(routed=LOAD, pending=_deliveries(scene))
+        scene.await_states(routed=SERVER_LOAD, pending=_deliveries(scene))
     cluster.rabbitmq.wipe()
     scene.assert_nothing_gone_undelivered()
     scene.rows.age_what_was_queued()
@@ -136,7 +139,7 @@ def _deliveries(scene: Scene) -> int:
 
 
 def _begin(scene: Scene) -> None:
-    scene.plant(samples(LOAD))
+    scene.plant(samples(SERVER_LOAD))
     scene.await_deliveries(UNDER_WAY)
 
 

@@ -3,10 +3,12 @@
 import itertools
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+from common.messages import MAX_INLINE, MAX_INLINE_FAN_OUT
 from tests.crash.rows import Rows
 from tests.crash.service import Service
 from tests.maildir import Accounting, canonical, compare, messages, without_trace
@@ -72,13 +74,23 @@ def config(dovecot: Dovecot, boxes: Mapping[str, str], *, ledger: str, broker: s
 
 
 def samples(count: int) -> list[Sample]:
-    """Return mails that were never planted before: all kinds, one of more than 64 KiB for three, the rest varied."""
+    """Return mails that were never planted before: all kinds, one of more than 64 KiB for three."""
     seed = next(_seeds)
-    large = mail(
-        to=", ".join(f"{user}@{DOMAIN}" for user in USERS), message_id=f"<large{seed}@varied.example>", size=100_000
+    return [*varied(count - 1, seed), _for_many(f"large {seed}", USERS, size=100_000)]
+
+
+def wide() -> Sample:
+    """Return a mail that travels inline to the router, and as a blob from there: it is for so many."""
+    users = [f"user{number}" for number in range(MAX_INLINE_FAN_OUT // MAX_INLINE + 2)]
+    return _for_many(f"wide {next(_seeds)}", users, size=MAX_INLINE - 1)
+
+
+def _for_many(label: str, users: Sequence[str], *, size: int) -> Sample:
+    recipients = tuple(f"{user}@{DOMAIN}" for user in users)
+    message_id = f"<{label.replace(' ', '.')}@varied.example>"
+    return Sample(
+        label=label, raw=mail(to=", ".join(recipients), message_id=message_id, size=size), recipients=recipients
     )
-    recipients = tuple(f"{user}@{DOMAIN}" for user in USERS)
-    return [*varied(count - 1, seed), Sample(label=f"large {seed}", raw=large, recipients=recipients)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +127,10 @@ class Scene:
     @property
     def delivered(self) -> int:
         """How many mails have come to their users, each counted for each."""
-        return sum(held.total() for held in self._held().values()) - sum(held.total() for held in self._before.values())
+        came = sum(
+            1 for maildir in self._maildirs().values() for part in ("new", "cur") for _ in maildir.glob(f"{part}/*")
+        )
+        return came - sum(held.total() for held in self._before.values())
 
     def assert_nothing_gone_undelivered(self) -> None:
         """Invariant I2, as it can be seen from outside at any moment: gone from the server means held by its users."""
@@ -130,42 +145,43 @@ class Scene:
         ]
         assert not undelivered, f"deleted on the server, but not delivered: {undelivered}"
 
-    def await_deliveries(self, count: int, *, seconds: float = DRAIN_SECONDS) -> None:
+    def await_deliveries(self, count: int) -> None:
         """Return once so many have come to their users."""
-        deadline = time.monotonic() + seconds
-        while self.delivered < count:
-            assert time.monotonic() < deadline, f"only {self.delivered} deliveries: {self.rows.undone()}"
-            time.sleep(LOOK_SECONDS)
+        self._wait_until(lambda: self.delivered >= count)
 
     def await_states(self, **states: int) -> None:
         """Return once just so many deliveries and mails stand in these states."""
-        deadline = time.monotonic() + DRAIN_SECONDS
-        while self.rows.undone() != states:
-            assert time.monotonic() < deadline, f"{self.rows.undone()} instead of {states}"
-            time.sleep(LOOK_SECONDS)
+        self._wait_until(lambda: self.rows.undone() == states)
 
     def drain(self, *, seconds: float = DRAIN_SECONDS) -> Drained:
         """Return once the mailbox is empty and nothing is undone, with the accounting; fail if that takes too long."""
         began = time.monotonic()
-        nudged = 0.0
-        while self.remote or self.rows.undone():
+        self._wait_until(lambda: not self.remote and not self.rows.undone(), seconds=seconds, nudge=self._nudge)
+        accounting = compare(by_recipient(self.planted), self._found())
+        return Drained(accounting=accounting, seconds=time.monotonic() - began)
+
+    def _nudge(self) -> None:
+        self.rows.poll_now()
+        self.rows.retry_now()
+
+    def _wait_until(
+        self, reached: Callable[[], bool], *, seconds: float = DRAIN_SECONDS, nudge: Callable[[], None] = lambda: None
+    ) -> None:
+        deadline = time.monotonic() + seconds
+        look_at = 0.0
+        while not reached():
             now = time.monotonic()
-            if now > began + seconds:
-                raise AssertionError(self._stuck(seconds))
-            if now > nudged + NUDGE_SECONDS:
+            if now > look_at:
+                look_at = now + NUDGE_SECONDS
                 faults = self.service.faults()
                 assert not faults, faults
-                self.rows.poll_now()
-                self.rows.retry_now()
-                nudged = now
+                assert now < deadline, self._stuck(seconds)
+                nudge()
             time.sleep(LOOK_SECONDS)
-        found = self._found()
-        accounting = compare(by_recipient(self.planted), found)
-        return Drained(accounting=accounting, seconds=time.monotonic() - began)
 
     def _stuck(self, seconds: float) -> str:
         tails = "\n".join(f"{command}: {self.service.tail(command)}" for command in self.service.commands)
-        return f"not drained in {seconds:.0f} s: {self.remote} mails on the server, {self.rows.undone()}\n{tails}"
+        return f"not reached in {seconds:.0f} s: {self.remote} mails on the server, {self.rows.undone()}\n{tails}"
 
     def _found(self) -> dict[str, list[bytes]]:
         return {
@@ -173,9 +189,10 @@ class Scene:
         }
 
     def _held(self) -> dict[str, Counter[bytes]]:
+        return {user: Counter(messages(maildir)) for user, maildir in self._maildirs().items()}
+
+    def _maildirs(self) -> dict[str, Path]:
         if self._target == "mda":
-            return {f"{user}@{DOMAIN}": Counter(self._dovecot.inbox(user)) for user in (*USERS, FALLBACK)}
-        return {
-            f"{folder.name}@{folder.parent.name}": Counter(messages(folder))
-            for folder in (self.service.folder / "mail").glob("*/*")
-        }
+            users = (*USERS, FALLBACK)
+            return {f"{user}@{DOMAIN}": self._dovecot.folder / "lmtp" / user / "Maildir" for user in users}
+        return {f"{path.name}@{path.parent.name}": path for path in (self.service.folder / "mail").glob("*/*")}
