@@ -7,7 +7,7 @@ from tests.crash.kills import kill_at_random
 from tests.crash.scene import Scene
 from tests.crash.service import ROLES
 
-KILLS: Final = 3
+KILLS: Final = 2
 """Of each process; `make crash` kills more often."""
 
 
