@@ -10,17 +10,17 @@ from structlog.typing import FilteringBoundLogger
 
 from common import crashpoints
 from common.failures import PollError, PollResult
-from common.ledger import LeaseLostError
-from common.ledger.records import Lease
+from common.ledger import LeaseLostError, reading
+from common.ledger.records import Lease, ListedMail
 from common.messages import one_line
 from common.profile import Custody
 from fetcher.connection import Connection, Retrieved
 from fetcher.digests import is_folder_data
-from fetcher.identity import identify
+from fetcher.identity import CONTENT_KEY, CONTENT_KEYS_END, identify
 from fetcher.incoming import Incoming
 from fetcher.intake import Intake, Workplace
 from fetcher.plan import Known, Plan, plan
-from fetcher.pop3 import Status
+from fetcher.pop3 import Listed, Status
 from fetcher.settle import Waiter
 from fetcher.verify import verified
 
@@ -90,7 +90,7 @@ class Session:
         return self.end
 
     async def _list(self) -> Plan:
-        listing = await identify(self.connection, await self.connection.listing())
+        listing = await self._identified(await self.connection.listing())
         known = await self.at.ledger.record_listing(self.lease, listing)
         self.end.listed = len(listing)
         self.end.withheld = await self._withheld()
@@ -105,6 +105,15 @@ class Session:
             )
         self.end.unsettled = todo.waiting
         return todo
+
+    async def _identified(self, listing: Sequence[Listed]) -> tuple[ListedMail, ...]:
+        mailbox, read = self.lease.profile.mailbox, self.at.ledger.read
+        return await identify(
+            self.connection,
+            listing,
+            doubted=await read(lambda c: reading.uidls_of_keys(c, mailbox, CONTENT_KEY, CONTENT_KEYS_END)),
+            recall=lambda hashes: read(lambda c: reading.recorded_with_headers(c, mailbox, hashes)),
+        )
 
     async def _withheld(self) -> str | None:
         """Return why nothing may be fetched now: the target, or what it already has undone."""

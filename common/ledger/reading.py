@@ -1,6 +1,7 @@
 """What is read of the ledger without changing it: what became deletable, how full it is, and how all stands."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
@@ -17,6 +18,43 @@ from common.ledger.records import (
 from common.ledger.rows import chunks, clock, deletable_of
 from common.ledger.schema import deliveries, mails, profiles, schedule, targets
 from common.profile import Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A mail that was fetched once, as far as it can be recognised by its header."""
+
+    uidl_key: bytes
+    header_hash: bytes
+    state: MailState
+    gone: bool  # from the server, as the last listing told
+
+
+async def recorded_with_headers(
+    connection: AsyncConnection, mailbox: str, hashes: Collection[bytes]
+) -> tuple[Recorded, ...]:
+    """Return the mails of a mailbox that have one of these header hashes."""
+    columns = (mails.c.uidl_key, mails.c.header_hash, mails.c.state, mails.c.unseen_since)
+    found: list[Recorded] = []
+    for part in chunks(hashes):
+        query = select(*columns).where(mails.c.mailbox == mailbox, mails.c.header_hash.in_(part))
+        found += [
+            Recorded(
+                uidl_key=row.uidl_key,
+                header_hash=row.header_hash,
+                state=MailState(row.state),
+                gone=row.unseen_since is not None,
+            )
+            for row in (await connection.execute(query)).all()
+        ]
+    return tuple(found)
+
+
+async def uidls_of_keys(connection: AsyncConnection, mailbox: str, first: bytes, before: bytes) -> set[bytes]:
+    """Return the UIDLs of the mails of a mailbox that are known by a key in this range instead."""
+    in_range = (mails.c.uidl_key >= first, mails.c.uidl_key < before)
+    query = select(mails.c.uidl).where(mails.c.mailbox == mailbox, *in_range)
+    return {uidl for uidl in (await connection.execute(query)).scalars() if uidl}
 
 
 async def deletable_among(connection: AsyncConnection, mail_ids: Sequence[str]) -> set[str]:

@@ -297,6 +297,49 @@ async def test_mails_without_a_uidl_of_their_own_are_neither_lost_nor_doubled(
         assert service.got(*mails)
 
 
+async def test_a_mail_keeps_its_identity_when_its_uidl_is_given_to_another_too(
+    server: Pop3Server, box: Mailbox, tmp_path: Path
+) -> None:
+    """Its own, then shared, blank, missing, shared again, and in the end the other's own: nothing comes twice."""
+    first, second = mail(), mail()
+    (stored,) = box.plant(first, uidl=b"x")
+    box.quit = Quit.LOST
+    async with at_work(tmp_path, server) as (service, _):
+        box.plant(second, uidl=b"x")
+        await service.poll()
+        stored.uidl = b""
+        await service.poll()
+        stored.numbered = False
+        await service.poll()
+        stored.numbered, stored.uidl = True, b"x"
+        await service.poll()
+        box.mails.remove(stored)
+        await service.poll()
+        assert service.got(first, second)
+        box.quit = Quit.ANSWERED
+
+        end = await service.poll()
+
+        assert end.mails == {"deleted": 2}
+        assert box.deleted == [second]
+        assert service.got(first, second)
+
+
+async def test_an_equal_mail_that_comes_later_is_another(server: Pop3Server, box: Mailbox, tmp_path: Path) -> None:
+    """Without UIDLs, yesterday's alarm must not stand for today's."""
+    server.capabilities = ["TOP"]
+    alarm = mail(message_id="")
+    box.plant(alarm)
+    async with at_work(tmp_path, server) as (service, _):
+        assert box.deleted == [alarm]
+        box.plant(alarm)
+
+        await service.poll()
+
+        assert service.got(alarm, alarm)
+        assert box.deleted == [alarm, alarm]
+
+
 async def test_two_equal_mails_without_uidls_are_two_mails(server: Pop3Server, box: Mailbox, tmp_path: Path) -> None:
     """A device that sends the same alarm twice sent two mails."""
     server.capabilities = ["TOP"]
