@@ -33,11 +33,11 @@ def run_scene_lmtp(crash_dovecot: Dovecot, tmp_path: Path) -> Iterator[Scene]:
         yield scene
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # its processes would take other tests' messages from the one RabbitMQ
 def cluster(
     crash_dovecot: Dovecot, postgres: Postgres, rabbitmq_node: RabbitMQ, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
-    """Run a fetcher, a router and a deliverer, for all tests that ask."""
+    """Run a fetcher, a router and a deliverer, for all tests of this folder that ask."""
     postgres.start()
     rabbitmq_node.start()
     cluster = Cluster(crash_dovecot, postgres, rabbitmq_node, lambda: tmp_path_factory.mktemp("cluster"))
