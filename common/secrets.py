@@ -156,19 +156,23 @@ async def _first_octets(process: asyncio.subprocess.Process) -> bytes:
     while len(printed) <= MAX_SECRET and (chunk := await process.stdout.read(MAX_SECRET)):
         printed += chunk
     if len(printed) > MAX_SECRET:
-        _kill_group(process)  # it would wait for ever with its output unread
+        await _kill(process)  # it would wait for ever with its output unread
     return printed
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
-        _kill_group(process)
+        await _kill(process)
         await process.wait()
 
 
-def _kill_group(process: asyncio.subprocess.Process) -> None:
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """End the program and its children, and read what is left: asyncio waits for the pipe's end, read or not."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    if process.stdout is not None:
+        while await process.stdout.read(MAX_SECRET):
+            pass
 
 
 def _secret(value: bytes, place: str) -> Secret:
