@@ -11,7 +11,7 @@ COMPILE := env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/nul
 	$(LOCK_TOOLS)/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --annotation-style=line \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
-.PHONY: help setup check format test crash demo lock clean
+.PHONY: help setup check format test crash demo docs lock clean
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -25,11 +25,11 @@ $(STAMP): requirements-dev.lock requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-check: $(STAMP) ## Format, lint, types, architecture: all that needs no server.
+check: $(STAMP) ## Format, lint, types, architecture, docs: all that needs no server.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q tests/test_architecture.py
+	$(BIN)/pytest -q tests/test_architecture.py tests/test_docs.py
 
 format: $(STAMP) ## Put the code in the form that `check` asks for.
 	$(BIN)/ruff format .
@@ -46,6 +46,9 @@ crash: $(STAMP) ## Kill everything N times at random points and account for the 
 demo: $(STAMP) ## Pull a sample catch-all mailbox and show where each mail went.
 	deploy/install-packages.sh --try dovecot
 	$(BIN)/python -m tests.demo
+
+docs: $(STAMP) ## Write the generated parts of docs/ anew: keys and commands.
+	$(BIN)/python -m tests.reference
 
 lock: $(LOCK_TOOLS)/bin/pip-compile ## Resolve pyproject.toml anew: the newest versions, with the hashes of all their files.
 	$(COMPILE) --upgrade --extra dev --output-file requirements-dev.lock pyproject.toml

@@ -156,12 +156,24 @@ class Custody(StrEnum):
     BLOB = "blob"  # the server may hide or delete it on RETR: every mail is made a blob at once
 
 
-Name = Annotated[str, BeforeValidator(_name)]
-ServerField = Annotated[Server, BeforeValidator(parse_server), PlainSerializer(str, return_type=str)]
-Interval = Annotated[int, BeforeValidator(_interval)]
-Reference = Annotated[str, BeforeValidator(_reference)]
-Domains = Annotated[tuple[str, ...], BeforeValidator(_domains)]
-LocalUser = Annotated[str, BeforeValidator(_local_user)]
+class Form(NamedTuple):
+    """How a key's value is written, for people: docs/configuration.md shows it. Pydantic passes over it."""
+
+    kind: str
+    limits: str = ""
+
+
+Name = Annotated[str, BeforeValidator(_name), Form("name", "letters, digits and dashes, at most 64")]
+ServerField = Annotated[
+    Server,
+    BeforeValidator(parse_server),
+    PlainSerializer(str, return_type=str),
+    Form('"HOST PORT", "HOST PORTs", or a URL', "pop3://HOST[:PORT], pop3s://HOST[:PORT]"),
+]
+Interval = Annotated[int, BeforeValidator(_interval), Form("time", "10s to 7d")]
+Reference = Annotated[str, BeforeValidator(_reference), Form("reference", KINDS)]
+Domains = Annotated[tuple[str, ...], BeforeValidator(_domains), Form("list of domains")]
+LocalUser = Annotated[str, BeforeValidator(_local_user), Form("user, or user@domain")]
 
 
 class Profile(BaseModel):

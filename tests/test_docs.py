@@ -1,0 +1,55 @@
+"""docs/ says what the code does: its generated parts are those of today, and its links lead somewhere."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from common.config import Service, TargetSettings
+from common.profile import Profile
+from tests.reference.blocks import BLOCKS, DOCS, blocks_of, pages, renewed
+
+PAGES: Final = [DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_generated_parts_are_those_of_today(page: Path) -> None:
+    """Every key and every command is told as the code has it: after a change, `make docs` writes them."""
+    text = page.read_text()
+
+    assert renewed(text) == text, "run `make docs` and commit what it writes"
+
+
+def test_each_block_stands_in_some_page() -> None:
+    """A table whose markers were lost would be renewed no more."""
+    assert sorted(name for page in pages() for name in blocks_of(page.read_text())) == sorted(BLOCKS)
+
+
+def test_every_key_has_a_row() -> None:
+    """The table is whole, and each key says what it is for."""
+    page = (DOCS / "configuration.md").read_text()
+
+    for model in (Service, TargetSettings, Profile):
+        for key, field in model.model_fields.items():
+            assert f"| `{key}` |" in page
+            assert field.description
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """A link to a file, or to a heading in one, is no dead end."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in link or link.startswith("mailto:"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in headings(target.read_text()), link
+
+
+def headings(text: str) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and Gitea name them."""
+    found = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in found}
