@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import idna
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
+from common.hours import Window, parse_window, parse_zone
+from common.measures import SECONDS, parse_duration, parse_size
 from common.messages import MAX_DOMAIN, MAX_NAMES, RoutingPolicy
 from common.secrets import KINDS, REFERENCE
 
@@ -24,10 +26,15 @@ SHORTEST_INTERVAL: Final = 10
 LONGEST_INTERVAL: Final = 7 * 86400
 """Seconds: mail that waits longer than a week is better not collected than forgotten."""
 
+LONGEST_KEEP: Final = 3650 * 86400
+"""Seconds: ten years; who wants longer means always."""
+
+MOST_MAILS: Final = 100_000
+MOST_OCTETS: Final = 1000**4
+MAX_WINDOWS: Final = 32
+
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _SERVER: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(?:\s+|:)(?P<port>\d{1,5})(?P<tls>s?)")
-_DURATION: Final = re.compile(r"(\d+)\s*([smhd])")
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _MAX_PORT: Final = 65535
 _MAX_LOCAL_PART: Final = 64  # RFC 5321, section 4.5.3.1.1
 
@@ -56,16 +63,6 @@ def parse_server(text: object) -> Server:
     if match is None:
         raise ValueError(f'{text!r} is not "HOST PORT" or, with TLS from the first byte, "HOST PORTs"')
     return _server(match["host"], int(match["port"]), implicit_tls=match["tls"] == "s")
-
-
-def parse_duration(value: object) -> int:
-    """Return seconds from "90s", "10m", "2h", "1d", or from a whole number of seconds; raise ValueError."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(f'{value!r} is not a time such as "90s", "10m", "2h" or "1d"')
-    return int(match[1]) * _UNITS[match[2]]
 
 
 def a_label(domain: str) -> str:
@@ -106,8 +103,37 @@ def _server(host: str, port: int, *, implicit_tls: bool) -> Server:
 def _interval(value: object) -> int:
     seconds = parse_duration(value)
     if not SHORTEST_INTERVAL <= seconds <= LONGEST_INTERVAL:
-        raise ValueError(f"{value} is not between {SHORTEST_INTERVAL}s and {LONGEST_INTERVAL // _UNITS['d']}d")
+        raise ValueError(f"{value} is not between {SHORTEST_INTERVAL}s and {LONGEST_INTERVAL // SECONDS['d']}d")
     return seconds
+
+
+def _keep(value: object) -> object:
+    if isinstance(value, bool):
+        return value
+    try:
+        seconds = parse_duration(value)
+    except ValueError:
+        raise ValueError(f'{value!r} is not true, false, or a time such as "14d"') from None
+    if not 0 < seconds <= LONGEST_KEEP:
+        raise ValueError(f"{value!r} is not between 1s and {LONGEST_KEEP // SECONDS['d']}d: true keeps mail always")
+    return seconds
+
+
+def _size(value: object) -> object:
+    octets = parse_size(value)
+    if not 0 < octets <= MOST_OCTETS:
+        raise ValueError(f"{value!r} is not between 1B and 1000GB")
+    return octets
+
+
+def _hours(value: object) -> object:
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        raise ValueError('write it as a list of hours: ["mon-fri 08:00-18:00"]')  # noqa: TRY004 (pydantic reads ValueError)
+    for text in value:
+        parse_window(text)
+    return tuple(value)
 
 
 def _reference(value: object) -> object:
@@ -156,6 +182,13 @@ class Custody(StrEnum):
     BLOB = "blob"  # the server may hide or delete it on RETR: every mail is made a blob at once
 
 
+class Order(StrEnum):
+    """Which mail of a mailbox is fetched first."""
+
+    OLDEST = "oldest"  # as it is listed
+    NEWEST = "newest"  # the other way round
+
+
 class Form(NamedTuple):
     """How a key's value is written, for people: docs/configuration.md shows it. Pydantic passes over it."""
 
@@ -171,6 +204,10 @@ ServerField = Annotated[
     Form('"HOST PORT", "HOST PORTs", or a URL', "pop3://HOST[:PORT], pop3s://HOST[:PORT]"),
 ]
 Interval = Annotated[int, BeforeValidator(_interval), Form("time", "10s to 7d")]
+Keep = Annotated[bool | int, BeforeValidator(_keep), Form("true, false, or a time")]
+Size = Annotated[int, BeforeValidator(_size), Form("size", "500kB, 50MB, 1GiB")]
+Hours = Annotated[tuple[str, ...], BeforeValidator(_hours), Form("list of hours", '"mon-fri 08:00-18:00"')]
+TimeZone = Annotated[str, BeforeValidator(parse_zone), Form("time zone", "Europe/Berlin")]
 Reference = Annotated[str, BeforeValidator(_reference), Form("reference", KINDS)]
 Domains = Annotated[tuple[str, ...], BeforeValidator(_domains), Form("list of domains")]
 LocalUser = Annotated[str, BeforeValidator(_local_user), Form("user, or user@domain")]
@@ -196,7 +233,17 @@ class Profile(BaseModel):
     enabled: bool = Field(default=True, strict=True, description="Whether the mailbox is polled.")
     tls: Tls = Field(default=Tls.AUTO, description="auto, implicit, starttls or none.")
     ca: str | None = Field(default=None, description="A file of certificates to trust instead of the system's.")
-    keep: bool = Field(default=False, strict=True, description="Leave mail on the server after it is delivered.")
+    keep: Keep = Field(default=False, description='Leave delivered mail on the server: always, or for a time ("14d").')
+    order: Order = Field(default=Order.OLDEST, description="Which mail is fetched first: the oldest or the newest.")
+    max_size: Size | None = Field(default=None, description="Larger mail is not fetched: it is skipped, and stays.")
+    max_mails: int | None = Field(
+        default=None, strict=True, ge=1, le=MOST_MAILS, description="Most mails fetched in a poll; the next goes on."
+    )
+    max_octets: Size | None = Field(
+        default=None, description="Most octets fetched in a poll, but one mail in any case."
+    )
+    hours: Hours = Field(default=(), max_length=MAX_WINDOWS, description="When the mailbox is polled; always if empty.")
+    time_zone: TimeZone | None = Field(default=None, description="Of hours; without it, the fetcher's machine's own.")
     custody: Custody = Field(default=Custody.REMOTE, description='"blob" where the server hides mail once retrieved.')
 
     @model_validator(mode="after")
@@ -214,6 +261,11 @@ class Profile(BaseModel):
         """Return the hash that names the remote mailbox: the same place under another profile is the same mailbox."""
         place = f"{self.server.host}\0{self.user}".encode()
         return hashlib.sha256(place).hexdigest()[:32]
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """Return the hours in which the mailbox may be polled; none means always."""
+        return tuple(parse_window(text) for text in self.hours)
 
     @property
     def fallback(self) -> str:

@@ -1,7 +1,7 @@
 """One POP3 session, from listing to QUIT. The order of the steps is what keeps mail; each says what a crash costs."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,6 +14,7 @@ from common.ledger import LeaseLostError, reading
 from common.ledger.records import Lease, ListedMail
 from common.messages import one_line
 from common.profile import Custody
+from fetcher.allowance import Allowance
 from fetcher.connection import Connection, Retrieved
 from fetcher.digests import is_folder_data
 from fetcher.identity import CONTENT_KEY, CONTENT_KEYS_END, identify
@@ -53,6 +54,7 @@ class SessionEnd:
     deleted: int = 0
     renamed: int = 0  # mails that lost their UIDL to another mail, which the next session fetches
     more: bool = False  # mail was left to fetch only because the session had done enough
+    enough: bool = False  # mail was left because the profile wants no more in one poll
     unsettled: int = 0  # mails that were retrieved or on their way, and not done when the window closed
     withheld: str | None = None  # why nothing was fetched
 
@@ -66,6 +68,7 @@ class Session:
     at: Workplace
     log: FilteringBoundLogger  # bound to the profile
     stop: asyncio.Event
+    allowance: Allowance  # what this poll may still fetch
     end: SessionEnd = field(default_factory=SessionEnd)
     waiter: Waiter = field(init=False)
     intake: Intake = field(init=False)
@@ -82,6 +85,7 @@ class Session:
         self.waiter = self.at.settler.open_waiter(self.lease.profile.target)
         try:
             certain = await verified(self, todo.verify)
+            await verified(self, todo.doubt, by_header=True)
             await self._retrieve(todo.retrieve)
             await self._settle()
             await self._finish(certain, todo.keep)
@@ -95,7 +99,8 @@ class Session:
         self.end.listed = len(listing)
         self.end.withheld = await self._withheld()
         profile = self.lease.profile
-        todo = plan(listing, known, keep=profile.keep, fetch=self.end.withheld is None)
+        todo = plan(listing, known, profile, fetch=self.end.withheld is None)
+        await self._skip([pair.known.mail_id for pair in todo.too_large], f"larger than max_size: {profile.max_size}")
         for pair in todo.retrieve:
             self.log.info(
                 "mail_listed",
@@ -130,12 +135,13 @@ class Session:
 
     async def _retrieve(self, wanted: Sequence[Known]) -> None:
         by_number = {pair.listed.number: pair for pair in wanted}
+        sizes = {pair.listed.number: pair.listed.size for pair in wanted}
         begun: list[int] = []
         broken: PollError | None = None
         try:
             async with asyncio.TaskGroup() as custody:
                 try:
-                    async with aclosing(self._arriving(by_number, self._paced(by_number, begun))) as arriving:
+                    async with aclosing(self._arriving(by_number, self._paced(sizes, begun))) as arriving:
                         await self._take_all(by_number, arriving, custody)
                 except PollError as error:
                     broken = error  # what was confirmed before is whole, and is still published
@@ -149,7 +155,8 @@ class Session:
             raise broken
         if self.intake.failure is not None:
             raise self.intake.failure
-        self.end.more = self.end.more or len(begun) < len(by_number)
+        self.end.enough = self.allowance.spent
+        self.end.more = self.end.more or (len(begun) < len(by_number) and not self.end.enough)
 
     async def _take_all(
         self, by_number: dict[int, Known], arriving: AsyncIterator[Retrieved[Incoming]], custody: asyncio.TaskGroup
@@ -161,7 +168,7 @@ class Session:
                 await self._refused(pair, got.refused)
                 continue
             if got.number == 1 and is_folder_data(got.sink.digests.header):
-                await self._skip(pair, "the server keeps data of its own in it (X-IMAP)")
+                await self._skip([pair.known.mail_id], "the server keeps data of its own in it (X-IMAP)")
                 continue
             crashpoints.reach("fetcher.after_retr")  # costs a fetch again
             taking = custody.create_task(self.intake.take(pair, got.sink))
@@ -184,12 +191,14 @@ class Session:
     def _is_hidden_once_retrieved(self) -> bool:
         return self.lease.profile.custody is Custody.BLOB
 
-    def _paced(self, numbers: Iterable[int], begun: list[int]) -> Iterator[int]:
-        """Yield what to retrieve, until the session has done enough or the worker stops."""
+    def _paced(self, sizes: Mapping[int, int], begun: list[int]) -> Iterator[int]:
+        """Yield what to retrieve, until the session or the poll has done enough, or the worker stops."""
         clock = asyncio.get_running_loop().time
         enough_at = clock() + MAX_SECONDS
-        for number in numbers:
+        for number in sizes:
             if len(begun) >= MAX_MAILS or clock() >= enough_at or self._is_hindered():
+                return
+            if not self.allowance.takes(sizes[number]):
                 return
             begun.append(number)
             yield number
@@ -205,11 +214,12 @@ class Session:
             await self.at.ledger.record_broken(self.lease, [pair.known.mail_id], reason)
             self.log.warning("mail_refused", mail=pair.known.mail_id, reason=reason)
         else:
-            await self._skip(pair, reason)
+            await self._skip([pair.known.mail_id], reason)
 
-    async def _skip(self, pair: Known, reason: str) -> None:
-        await self.at.ledger.record_skipped(self.lease, [pair.known.mail_id], reason)
-        self.log.warning("mail_skipped", mail=pair.known.mail_id, reason=reason)
+    async def _skip(self, mail_ids: Sequence[str], reason: str) -> None:
+        await self.at.ledger.record_skipped(self.lease, mail_ids, reason)
+        for mail_id in mail_ids:
+            self.log.warning("mail_skipped", mail=mail_id, reason=reason)
 
     async def note_break(self, by_number: Mapping[int, Known], error: PollError) -> None:
         """Remember which mail was on the line when the session broke, if a mail may be to blame."""
@@ -247,8 +257,7 @@ class Session:
         self.end.unsettled += len(self.waiter.pending)
         if self.lease.profile.keep:
             await self.at.ledger.record_kept(self.lease, [pair.known.mail_id for pair in (*fresh, *keep)])
-            await self.connection.quit()
-            return
+            fresh = []
         ids = {pair.listed.number: pair.known.mail_id for pair in (*certain, *fresh)}
         if ids and not await self.at.ledger.renew_lease(self.lease):
             raise LeaseLostError  # before the first DELE: another fetcher may work on what these numbers name

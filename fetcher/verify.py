@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from fetcher.session import Session
 
 
-async def verified(session: "Session", candidates: Sequence[Known]) -> list[Known]:
+async def verified(session: "Session", candidates: Sequence[Known], *, by_header: bool = False) -> list[Known]:
     """Return the candidates that are certain: by listed size and TOP; where these tell nothing or differ, by RETR.
 
     Those whose UIDL names another mail by now lose it in the ledger, and are seen as new in the next listing. What
     TOP shows is not enough to call a mail another, since a server may dress it up: fetched as new, it came twice.
+    With `by_header` an equal header is enough to call it the same, whatever its size: for what is not to be deleted.
     """
-    same, other, unknown = await _by_top(session, candidates)
+    same, other, unknown = await _by_top(session, candidates, by_header=by_header)
     if session.lease.profile.custody is Custody.BLOB:
         await _forget(session, other)  # a mail that RETR hides must not be retrieved just to be compared
         return same
@@ -32,7 +33,9 @@ async def verified(session: "Session", candidates: Sequence[Known]) -> list[Know
     return [*same, *whole]
 
 
-async def _by_top(session: "Session", pairs: Sequence[Known]) -> tuple[list[Known], list[Known], list[Known]]:
+async def _by_top(
+    session: "Session", pairs: Sequence[Known], *, by_header: bool
+) -> tuple[list[Known], list[Known], list[Known]]:
     """Return which are the same mail, which show another header, and which TOP and size can't tell."""
     named = [pair for pair in pairs if is_trusted(pair.known)]
     headers = await session.connection.tops([pair.listed.number for pair in named])
@@ -45,9 +48,7 @@ async def _by_top(session: "Session", pairs: Sequence[Known]) -> tuple[list[Know
             unknown.append(pair)
         elif header_hash(header) != pair.known.header_hash:
             other.append(pair)
-        elif session.lease.profile.keep or same_mail(
-            pair.known, size=pair.listed.size, header_hash=header_hash(header)
-        ):
+        elif by_header or same_mail(pair.known, size=pair.listed.size, header_hash=header_hash(header)):
             same.append(pair)
         else:
             unknown.append(pair)

@@ -14,6 +14,7 @@ from common.ledger import LeaseLostError
 from common.ledger.records import Lease
 from common.ledger.schedule import PollEnd
 from common.secrets import resolve
+from fetcher.allowance import Allowance
 from fetcher.connection import Connection
 from fetcher.intake import Workplace
 from fetcher.schedule import jittered, seconds_to_next_poll
@@ -183,24 +184,28 @@ class FetcherWorker:
         except PpsError as failure:
             raise PpsError(f"password: {failure}") from failure
         total = SessionEnd()
+        allowance = Allowance(mails=lease.profile.max_mails, octets=lease.profile.max_octets)
         while True:
-            end = await self._session(lease, password, log, stop)
+            end = await self._session(lease, password, log, stop, allowance)
             total.listed = max(total.listed, end.listed)
             total.fetched += end.fetched
             total.deleted += end.deleted
-            total.unsettled, total.withheld = end.unsettled, end.withheld
-            total.more = end.more or end.renamed > 0
+            total.unsettled, total.withheld, total.enough = end.unsettled, end.withheld, end.enough
+            total.more = (end.more or end.renamed > 0) and not end.enough
             if not total.more or stop.is_set() or not (end.fetched or end.renamed):
                 return total
 
-    async def _session(self, lease: Lease, password: str, log: FilteringBoundLogger, stop: asyncio.Event) -> SessionEnd:
+    async def _session(
+        self, lease: Lease, password: str, log: FilteringBoundLogger, stop: asyncio.Event, allowance: Allowance
+    ) -> SessionEnd:
         profile = lease.profile
         ca = None if profile.ca is None else str(self._at.base / profile.ca)
         ahead = self._one_by_one.get(profile.server.host, 0.0) < asyncio.get_running_loop().time()
         connection = await Connection.open(profile.server, tls=profile.tls, ca=ca, pipelining=ahead)
         try:
             await connection.authenticate(profile.user, password)
-            return await Session(connection=connection, lease=lease, at=self._at, log=log, stop=stop).run()
+            session = Session(connection=connection, lease=lease, at=self._at, log=log, stop=stop, allowance=allowance)
+            return await session.run()
         except PollError:
             if connection.broke_ahead:
                 self._one_by_one[profile.server.host] = asyncio.get_running_loop().time() + ONE_BY_ONE_SECONDS

@@ -49,7 +49,13 @@ target = "local"
 # same_users = false                   # true: every local domain has the users of the first
 # tls = "auto"                         # as the port says, and encrypted; "none" allows cleartext
 # ca = "provider-ca.pem"               # trust these certificates instead of the system's
-# keep = false                         # true: mail stays on the server after it is delivered
+# keep = false                         # true: mail stays on the server after it is delivered; "14d": so long
+# order = "oldest"                     # "newest": the newest mail is fetched first
+# max_size = "50MB"                    # larger mail is not fetched: it is skipped, which is told once, and stays
+# max_mails = 500                      # the most in one poll; the next one goes on
+# max_octets = "200MB"                 # the same by size
+# hours = ["mon-fri 07:00-19:00"]      # when the mailbox is polled; "22:00-06:00" goes on past midnight
+# time_zone = "Europe/Berlin"          # of hours; without it, that of the fetcher's machine
 # custody = "remote"                   # "blob" where the server hides mail once it is retrieved, as Gmail does
 """
 

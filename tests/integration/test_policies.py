@@ -1,0 +1,87 @@
+"""What a profile wishes of its mailbox: how long mail stays, how much is fetched at once, and in which order."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.test_custody import at_work
+from tests.mails import mail
+from tests.servers.pop3 import Pop3Server
+from tests.servers.pop3_mailbox import Mailbox
+
+A_DAY_MS = 86_400_000
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Pop3Server]:
+    """Run a sample POP3 server."""
+    async with Pop3Server() as running:
+        yield running
+
+
+@pytest.fixture
+def box(server: Pop3Server) -> Mailbox:
+    """Make an empty mailbox on it."""
+    return server.mailbox("office")
+
+
+async def test_mail_kept_for_days_is_verified_before_it_is_deleted(
+    server: Pop3Server, box: Mailbox, tmp_path: Path
+) -> None:
+    """Two of three mails are old enough; one of those has had its UIDL taken by another mail meanwhile."""
+    mails = [mail(size=900) for _ in range(3)]
+    box.plant(*mails)
+    async with at_work(tmp_path, server, keep="14d") as (service, first):
+        assert first.mails == {"kept": 3}
+        assert box.deleted == []
+        other = mail(size=900)
+        box.mails[0].raw = other
+        old = ",".join(f"X'{stored.uidl.hex()}'" for stored in box.mails[:2])
+        await service.age(
+            f"UPDATE mails SET progress_at = progress_at - {14 * A_DAY_MS} WHERE uidl IN ({old})"  # noqa: S608 (constants)
+        )
+
+        end = await service.poll()
+
+        assert box.deleted == [mails[1]]
+        assert end.mails == {"deleted": 1, "kept": 3}
+        assert service.got(*mails, other)
+
+
+async def test_mail_that_is_too_large_is_skipped_told_once_and_left(
+    server: Pop3Server, box: Mailbox, tmp_path: Path
+) -> None:
+    """A day later it is looked at again, and said nothing of."""
+    small, large = mail(size=900), mail(size=5000)
+    box.plant(large, small)
+    async with at_work(tmp_path, server, max_size="4kB") as (service, first):
+        assert first.mails == {"deleted": 1, "skipped": 1}
+        await service.age(f"UPDATE mails SET progress_at = progress_at - {A_DAY_MS}")  # noqa: S608 (a constant)
+
+        end = await service.poll()
+
+        assert end.mails == {"deleted": 1, "skipped": 1}
+        assert [stored.raw for stored in box.mails] == [large]
+        assert box.mails[0].retrieved == 0
+        assert [event["reason"] for event in service.there.events("mail_skipped")] == ["larger than max_size: 4000"]
+
+
+@pytest.mark.parametrize(("mails_a_poll", "octets_a_poll"), [(2, "1GB"), (1000, "1900B")])
+async def test_a_poll_fetches_no_more_than_is_wished(
+    server: Pop3Server, box: Mailbox, tmp_path: Path, mails_a_poll: int, octets_a_poll: str
+) -> None:
+    """The next one, an interval later, goes on where it stopped; the newest came first."""
+    mails = [mail(size=900) for _ in range(5)]
+    box.plant(*mails)
+    wishes: dict[str, Any] = {"order": "newest", "max_mails": mails_a_poll, "max_octets": octets_a_poll}
+    async with at_work(tmp_path, server, **wishes) as (service, first):
+        assert first.mails == {"deleted": 2, "listed": 3}
+        assert sorted(box.deleted) == sorted(mails[-2:])
+        assert first.due_at is not None
+        assert first.due_at - first.read_at > 400_000
+
+        end = await service.poll()
+
+        assert end.mails == {"deleted": 4, "listed": 1}
