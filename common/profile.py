@@ -175,6 +175,21 @@ class Tls(StrEnum):
     NONE = "none"  # cleartext, on the administrator's word
 
 
+class Auth(StrEnum):
+    """How the fetcher signs in."""
+
+    AUTO = "auto"  # USER and PASS; where others may listen, the strongest mechanism that the server offers
+    PASSWORD = "password"  # USER and PASS  # noqa: S105 (a mechanism)
+    APOP = "apop"
+    PLAIN = "plain"
+    LOGIN = "login"
+    CRAM_MD5 = "cram-md5"
+    SCRAM_SHA_1 = "scram-sha-1"
+    SCRAM_SHA_256 = "scram-sha-256"
+    XOAUTH2 = "xoauth2"  # the secret is an OAuth 2 access token
+    OAUTHBEARER = "oauthbearer"  # the same, in the standard's form
+
+
 class Custody(StrEnum):
     """Which copy of a fetched mail is the durable one until every recipient has it."""
 
@@ -224,6 +239,7 @@ class Profile(BaseModel):
     password: Reference = Field(
         description="Where the password is found: env:NAME, file:PATH, command:COMMAND or credential:NAME.",
     )
+    auth: Auth = Field(default=Auth.AUTO, description="How to sign in; auto takes what is safe there.")
     local_user: LocalUser = Field(description="Who gets mail that names no local user; without distribute, all of it.")
     local_domain: Domains = Field(default=(), max_length=MAX_NAMES, description="The domains whose users are local.")
     distribute: bool = Field(default=False, strict=True, description="Distribute to local users by To and Cc.")

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Final, Generic, Protocol, Self, TypeVar
 
 from common.failures import PollError, PollResult
-from common.profile import Server, Tls
+from common.profile import Auth, Server, Tls
+from common.secrets import Secret
 from fetcher.dialogue import Dialogue
 from fetcher.pop3 import (
     Capabilities,
@@ -21,10 +22,10 @@ from fetcher.pop3 import (
     parse_sizes,
     parse_uidls,
     refusal,
-    without,
 )
+from fetcher.sign_in import Account, SignIn
 from fetcher.streams import Limits, connect, upgraded
-from fetcher.tls import client_context, needs_encryption
+from fetcher.tls import client_context, is_loopback, needs_encryption
 
 WINDOW: Final = 16
 """Commands sent ahead of their replies where the server offers PIPELINING (RFC 2449, section 6.6)."""
@@ -68,6 +69,7 @@ class Connection:
         self._dialogue = dialogue
         self._pipelining = pipelining
         self._sizes: dict[int, int] = {}
+        self._greeting = ""
 
     @classmethod
     async def open(
@@ -101,19 +103,11 @@ class Connection:
         """Whether it failed while the reply to a command sent ahead was due: the server may not bear pipelining."""
         return self._dialogue.awaits_ahead
 
-    async def authenticate(self, user: str, password: str) -> None:
-        """Sign in with USER and PASS (RFC 1939, section 7); raises PollError, which never holds the password."""
-        for verb, argument in (("USER", user), ("PASS", password)):
-            try:
-                line = command(verb, argument)
-            except ValueError as error:
-                raise PollError(PollResult.AUTH, f"{self.server}: {error}") from None
-            status = await self._dialogue.ask(line)
-            if not status.ok:
-                result = refusal(status, PollResult.AUTH)
-                said = without(status.text, password)
-                mend = ": check user and password" if result is PollResult.AUTH else ""
-                raise PollError(result, f"{self.server}: sign-in as {user} refused: {said.rstrip('.')}{mend}")
+    async def authenticate(self, user: str, secret: str, auth: Auth = Auth.AUTO, *, bearer: bool = False) -> None:
+        """Sign in with a password or an access token (`bearer`); raises PollError, which holds neither."""
+        account = Account(user=user, secret=Secret(secret), auth=auth, bearer=bearer)
+        private = self._dialogue.streams.encrypted or is_loopback(self._dialogue.streams.peer)
+        await SignIn(self._dialogue, self.capabilities, account).run(self._greeting, private=private)
 
     async def listing(self) -> tuple[Listed, ...]:
         """Return what the mailbox holds; raises PollError where UIDL is offered but fails: never "all is new"."""
@@ -243,6 +237,7 @@ class Connection:
                     f'{error}, before any greeting: if the port wants TLS, write "{self.server}s" in server',
                 ) from error
             raise
+        self._greeting = status.text
         if not status.ok:
             raise PollError(refusal(status, PollResult.THROTTLED), f"{self.server}: refused at once: {status.text}")
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from common.failures import PollError, PollResult
 from common.profile import Server
-from fetcher.pop3 import Chunk, DesynchronisedError, End, Event, Expect, Reader, Status
+from fetcher.pop3 import Challenge, Chunk, DesynchronisedError, End, Event, Expect, Reader, Status
 from fetcher.streams import READ_OCTETS, Limits, Streams, cause
 
 
@@ -77,6 +77,15 @@ class Dialogue:
         if not isinstance(event, Status):
             raise self.broken("its replies are out of step")
         self._spoke_pop3 = True
+        return event
+
+    async def challenge(self, line: bytes) -> Challenge | Status:
+        """Send a line of AUTH's and return what the server asks next, or how it ended."""
+        await self.send(line, [Expect.CHALLENGE])
+        self._begin_reply()
+        event = await self._event(self.limits.idle)
+        if not isinstance(event, Challenge | Status):
+            raise self.broken("its replies are out of step")
         return event
 
     async def body_reply(self) -> tuple[Status, bytes]:

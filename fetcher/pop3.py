@@ -1,4 +1,4 @@
-"""POP3 without I/O (RFC 1939, 2449, 3206): bytes in, events out. No socket, clock or logger may be known here.
+"""POP3 without I/O (RFC 1939, 2449, 3206, 5034): bytes in, events out. No socket, clock or logger may be known here.
 
 A caller says what reply it expects, in the order of the commands it sent; then feeds what arrives, in any pieces.
 """
@@ -46,6 +46,7 @@ class Expect(Enum):
 
     STATUS = "status"  # one line
     BODY = "body"  # one line and, after +OK, a dot-terminated body
+    CHALLENGE = "challenge"  # one line, or "+ " and base64 (RFC 5034, section 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,13 @@ class Status:
     ok: bool
     text: str  # printable, response code included
     code: str | None = None  # extended response code (RFC 2449, section 8), upper case: "IN-USE"
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """What AUTH asks next, still in base64."""
+
+    text: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,7 @@ class End:
     """A body is complete; believe it only once the next reply's status line is one."""
 
 
-Event = Status | Chunk | End
+Event = Status | Challenge | Chunk | End
 
 
 class Reader:
@@ -117,7 +125,7 @@ class Reader:
             return None
         return self._body() if self._in_body else self._status()
 
-    def _status(self) -> Status | None:
+    def _status(self) -> Status | Challenge | None:
         if not self._expected:
             raise DesynchronisedError(f"{len(self._buffer)} octets that nobody asked for")
         end = self._buffer.find(b"\n", 0, MAX_STATUS + 1)
@@ -126,6 +134,10 @@ class Reader:
                 raise DesynchronisedError(f"a status line over {MAX_STATUS} octets")
             return None
         line = bytes(self._buffer[:end]).removesuffix(b"\r")
+        if self._expected[0] is Expect.CHALLENGE and (line == b"+" or line.startswith(b"+ ")):
+            self._expected.popleft()
+            del self._buffer[: end + 1]
+            return Challenge(line[1:].strip())
         status = parse_status(line)
         if self._expected.popleft() is Expect.BODY and status.ok:
             self._begin_body(end)

@@ -38,6 +38,11 @@ class Streams:
     peer: str
     underneath: asyncio.StreamWriter | None = None  # of a connection that began without TLS: collected, it would close
 
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS is in use."""
+        return self.writer.get_extra_info("ssl_object") is not None
+
     def write(self, octets: bytes) -> None:
         """Send octets, or queue them until the other end reads."""
         self.writer.write(octets)

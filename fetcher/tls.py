@@ -46,4 +46,9 @@ def needs_encryption(tls: Tls, peer: str) -> bool:
     """Whether cleartext is refused: always, but on the administrator's word, and on loopback."""
     if tls is Tls.STARTTLS:
         return True
-    return tls is Tls.AUTO and not ipaddress.ip_address(peer.partition("%")[0]).is_loopback
+    return tls is Tls.AUTO and not is_loopback(peer)
+
+
+def is_loopback(peer: str) -> bool:
+    """Whether an address is this machine's own: nobody is in between."""
+    return ipaddress.ip_address(peer.partition("%")[0]).is_loopback

@@ -203,7 +203,7 @@ class FetcherWorker:
         ahead = self._one_by_one.get(profile.server.host, 0.0) < asyncio.get_running_loop().time()
         connection = await Connection.open(profile.server, tls=profile.tls, ca=ca, pipelining=ahead)
         try:
-            await connection.authenticate(profile.user, password)
+            await connection.authenticate(profile.user, password, profile.auth)
             session = Session(connection=connection, lease=lease, at=self._at, log=log, stop=stop, allowance=allowance)
             return await session.run()
         except PollError:

@@ -41,6 +41,8 @@ enabled = false                        # remove this line once the rest is yours
 server = "mail.example.com 995s"       # HOST PORT, with an s after the port for TLS from the first byte
 user = "default@example.com"
 password = "env:OFFICE_PASSWORD"
+# auth = "auto"                        # how to sign in: password apop plain login cram-md5 scram-sha-1 scram-sha-256
+                                       # xoauth2 oauthbearer
 local_domain = ["example.com"]         # the domains whose users are local
 local_user = "user1"                   # who gets mail that names no local user; without distribute, all of it
 distribute = true                      # distribute mail to the local users that To and Cc name

@@ -27,6 +27,7 @@ FIRST_PARTY: Final = {*MAY_IMPORT, "tests"}
 PROTOCOL_FILES: Final = {
     "fetcher/pop3.py",
     "fetcher/plan.py",
+    "fetcher/sasl.py",
     "router/addresses.py",
     "router/headers.py",
     "router/recipients.py",

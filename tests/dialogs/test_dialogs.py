@@ -5,6 +5,8 @@ A file begins with a sentence after `#`. Then, a line each:
     s -> +OK ready       the server sends this line; it may be empty
     s => +OK re          the server sends just these octets; \r, \n, \0 and \xff are written so
     c -> USER ann        the client must send this line next
+    c ~> AUTH SCRAM-     the client must send a line that begins so
+    c signs in by plain  first of all: how it does, instead of "auto"
     s cuts               the server hangs up
     s is silent          the server says nothing until the client goes
     c connects           the client must connect (again)
@@ -24,7 +26,7 @@ import pytest
 
 from common.failures import PollError
 from common.ledger.reading import Recorded
-from common.profile import Server, Tls
+from common.profile import Auth, Server, Tls
 from fetcher.connection import Connection
 from fetcher.identity import CONTENT_KEY, identify
 from fetcher.streams import Limits
@@ -32,6 +34,8 @@ from fetcher.streams import Limits
 DIALOGUES: Final = {path.stem: path.read_text() for path in Path(__file__).parent.glob("*.txt")}
 HASTY: Final = Limits(connect=5, greeting=1, idle=1)
 """One second stands for a minute, where a server is silent; elsewhere it is long."""
+
+SIGNS_IN: Final = "c signs in by "
 
 
 @dataclass
@@ -49,13 +53,13 @@ class Collected:
         self.octets.clear()
 
 
-async def act(server: Server) -> list[str]:
+async def act(server: Server, auth: Auth) -> list[str]:
     """Empty the mailbox as a session does; return what came of each step."""
     told: list[str] = []
     try:
         connection = await Connection.open(server, tls=Tls.AUTO, ca=None, limits=HASTY)
         try:
-            await _session(connection, told)
+            await _session(connection, auth, told)
         finally:
             connection.abort()
     except PollError as error:
@@ -63,8 +67,8 @@ async def act(server: Server) -> list[str]:
     return told
 
 
-async def _session(connection: Connection, told: list[str]) -> None:
-    await connection.authenticate("ann", "secret")
+async def _session(connection: Connection, auth: Auth, told: list[str]) -> None:
+    await connection.authenticate("ann", "secret", auth)
     listing = await identify(connection, await connection.listing(), doubted=(), recall=_nothing)
     told.append(" ".join(["listed", *(str(mail.number) for mail in listing)]))
     for mail in listing:
@@ -129,6 +133,9 @@ class Script:
                 case ["c", "->", text]:
                     said = (await reader.readline()).decode().removesuffix("\r\n")
                     assert said == text, f"the client said {said!r} instead of {text!r}"
+                case ["c", "~>", text]:
+                    said = (await reader.readline()).decode()
+                    assert said.startswith(text), f"the client said {said!r} instead of {text!r} and more"
                 case ["s", "cuts"]:
                     writer.close()
                 case ["s", "is", "silent"]:
@@ -153,11 +160,12 @@ def _octets(text: str) -> bytes:
 
 async def converse(dialogue: list[str]) -> list[str]:
     """Play a dialogue; return what came of it."""
-    script = Script([line for line in dialogue if not line.startswith("=")])
+    by = [line.removeprefix(SIGNS_IN) for line in dialogue if line.startswith(SIGNS_IN)]
+    script = Script([line for line in dialogue if not line.startswith(("=", SIGNS_IN))])
     async with await asyncio.start_server(script.accept, "127.0.0.1", 0) as listening:
         port = listening.sockets[0].getsockname()[1]
         playing = asyncio.create_task(script.play())
-        told = await act(Server("127.0.0.1", port, implicit_tls=False))
+        told = await act(Server("127.0.0.1", port, implicit_tls=False), Auth(by[0]) if by else Auth.AUTO)
         await playing
     return told
 

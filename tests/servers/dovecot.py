@@ -21,7 +21,7 @@ from typing import Final, Self
 
 from tests.maildir import canonical, messages
 from tests.servers.certificates import Certificates, issue
-from tests.servers.dovecot_config import ACCOUNTS, CONFIG
+from tests.servers.dovecot_config import ACCOUNTS, CONFIG, OAUTH, OAUTH_PASSDB
 from tests.servers.process import Process, accepts, as_user, free_port, give, program
 
 PASSWORD: Final = "correct horse"
@@ -38,7 +38,8 @@ class Dovecot:
     """A Dovecot of its own, in a folder of its own. `with Dovecot() as dovecot:` starts, stops and removes it.
 
     POP3 users come with `add_user`, each with an empty mailbox. LMTP takes mail for `lmtp_users` at `lmtp_domains`
-    (or with no domain), and refuses all others with 550 5.1.1.
+    (or with no domain), and refuses all others with 550 5.1.1. With an `introspection_url` POP3 users may sign in with
+    access tokens that are valid there (RFC 7662), too.
     """
 
     host = "127.0.0.1"
@@ -50,6 +51,7 @@ class Dovecot:
         lmtp_users: Sequence[str] = LMTP_USERS,
         lmtp_domains: Sequence[str] = LMTP_DOMAINS,
         tls: bool = True,
+        introspection_url: str | None = None,
     ) -> None:
         self._program = program("dovecot", package="dovecot-core dovecot-pop3d dovecot-lmtpd")
         self._user = "dovecot" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
@@ -60,7 +62,7 @@ class Dovecot:
         self._passwords: dict[str, str] = {}
         self._planted = itertools.count(1)
         self._process: Process | None = None
-        self._lay_out()
+        self._lay_out(introspection_url)
         for user in lmtp_users:
             self._own_folder(self.folder / "lmtp" / user)
             for at in ("", *(f"@{domain}" for domain in lmtp_domains)):
@@ -168,13 +170,15 @@ class Dovecot:
             raise RuntimeError("this Dovecot is not running")
         return self._process
 
-    def _lay_out(self) -> None:
+    def _lay_out(self, introspection_url: str | None) -> None:
         group = grp.getgrgid(pwd.getpwnam(self._user).pw_gid).gr_name
         certificate = ""
         if self.certificates is not None:
             certificate = f"ssl_cert = <{self.certificates.chain}\nssl_key = <{self.certificates.key}"
             give(self.certificates.key, self._user)
         (self.folder / "accounts.conf").write_text(ACCOUNTS.format(folder=self.folder))
+        bearer = introspection_url is not None
+        (self.folder / "oauth2.conf").write_text(OAUTH.format(introspection_url=introspection_url))
         (self.folder / "dovecot.conf").write_text(
             CONFIG.format(
                 folder=self.folder,
@@ -182,6 +186,8 @@ class Dovecot:
                 group=group,
                 ssl="yes" if certificate else "no",
                 certificate=certificate,
+                oauth_mechanisms=" xoauth2 oauthbearer" if bearer else "",
+                oauth_passdb=OAUTH_PASSDB.format(folder=self.folder) if bearer else "",
                 pop3_port=self.pop3_port,
                 pop3s_port=self.pop3s_port,
                 lmtp_port=self.lmtp_port,

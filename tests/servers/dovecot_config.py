@@ -22,7 +22,8 @@ mail_max_userip_connections = 1000
 # A test of wrong passwords shall not wait for them.
 auth_failure_delay = 0
 auth_cache_size = 0
-auth_mechanisms = plain login
+auth_mechanisms = plain login cram-md5 apop scram-sha-1 scram-sha-256{oauth_mechanisms}
+{oauth_passdb}
 passdb {{
   driver = dict
   args = {folder}/accounts.conf
@@ -64,6 +65,24 @@ service lmtp {{
     port = {lmtp_port}
   }}
 }}
+"""
+
+OAUTH_PASSDB: Final = """
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = {folder}/oauth2.conf
+}}
+"""
+
+OAUTH: Final = """
+introspection_mode = post
+introspection_url = {introspection_url}
+client_id = dovecot
+username_attribute = username
+active_attribute = active
+active_value = true
+timeout_msecs = 5000
 """
 
 ACCOUNTS: Final = """
