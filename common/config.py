@@ -16,13 +16,16 @@ from common.config_errors import model_complaint, nearest, toml_complaint
 from common.failures import UsageError
 from common.messages import one_line
 from common.profile import Name, Profile, Reference, Tls
-from common.target_url import encryption, parse_target
+from common.target_url import encryption, parse_target, refused_target
 
 MAX_FILE: Final = 16 * 1024 * 1024
 """Octets of a configuration: 100,000 profiles fit; what is larger is the wrong file."""
 
 MANAGED_BY_FILE: Final = "file"
 """Who wrote a profile into the ledger: the configuration file."""
+
+QUARANTINE: Final = "quarantine"
+"""The `refused` of a target whose refusals wait for a person."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -100,6 +103,10 @@ class TargetSettings(BaseModel):
     ca: str | None = Field(default=None, min_length=1, description="A file of certificates to trust for this target.")
     received: bool = Field(default=True, strict=True, description="Whether mail gets a Received field; else one line.")
     sender: str | None = Field(default=None, description="The envelope sender of all mail; else its Return-Path.")
+    refused: str = Field(
+        default=QUARANTINE,
+        description='What becomes of mail it refuses for good: "quarantine" (the remote mail stays) or maildir:PATH.',
+    )
     connections: int = Field(default=16, strict=True, ge=1, le=256, description="Most connections at a time.")
     user: str | None = Field(default=None, min_length=1, description="The account, where the target asks for one.")
     password: Reference | None = Field(default=None, description="Where the account's password is found.")
@@ -108,6 +115,15 @@ class TargetSettings(BaseModel):
     @classmethod
     def _url_is_known(cls, url: str) -> str:
         return str(parse_target(url))
+
+    @field_validator("refused")
+    @classmethod
+    def _refused_is_known(cls, value: str) -> str:
+        if value == QUARANTINE:
+            return value
+        if not value.startswith("maildir:"):
+            raise ValueError(f'{_scheme(value)} is not "{QUARANTINE}" or maildir:PATH')
+        return str(parse_target(value))
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -122,9 +138,9 @@ class TargetSettings(BaseModel):
 
     def anchored(self, base: Path) -> Self:
         """Return the section with its relative paths made absolute."""
-        url = parse_target(self.url)
         changes = {
-            "url": str(replace(url, path=str(base / url.path)) if url.path else url),
+            "url": _anchored_url(self.url, base),
+            "refused": self.refused if self.refused == QUARANTINE else _anchored_url(self.refused, base),
             "ca": None if self.ca is None else str(base / self.ca),
             "password": None if self.password is None else _after("file:", self.password, base),
         }
@@ -223,7 +239,26 @@ def _targets(tables: object, base: Path) -> dict[str, TargetSettings]:
             raise UsageError("[target] needs a name for each target: write [target.local]")
         _model(_Named, {"name": name}, f"[target.{one_line(name, 64)}]")
         targets[name] = _model(TargetSettings, table, f"[target.{name}]").anchored(base)
-    return targets
+    return targets | _bad_mail(targets)
+
+
+def _bad_mail(targets: Mapping[str, TargetSettings]) -> dict[str, TargetSettings]:
+    """Return the targets that `refused` implies: what refuses a mail hands it there, with a queue of its own."""
+    implied = {}
+    for name, target in targets.items():
+        if target.refused == QUARANTINE:
+            continue
+        other = refused_target(name)
+        if other in targets:
+            raise UsageError(f"[target.{name}] refused: makes a target {other}: name [target.{other}] otherwise")
+        _model(_Named, {"name": other}, f"[target.{name}] refused: its target's")
+        implied[other] = TargetSettings(url=target.refused, received=target.received)
+    return implied
+
+
+def _anchored_url(text: str, base: Path) -> str:
+    url = parse_target(text)
+    return str(replace(url, path=str(base / url.path)) if url.path else url)
 
 
 def _profiles(tables: object, base: Path) -> tuple[Profile, ...]:

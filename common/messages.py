@@ -226,10 +226,13 @@ class DeliveryOutcome:
     target: StrictStr
     duration: float  # seconds, connection set-up left out
     at: StrictInt  # milliseconds since 1970 UTC, the deliverer's clock: for people, never for decisions
+    refused_to: StrictStr = ""  # the target that takes what this one refuses; "": a person must look
 
     def __post_init__(self) -> None:
         _require_id(self.delivery_id)
         _require_id(self.mail_id)
+        if self.refused_to:
+            _require_target(self.refused_to)
         _require(self.attempt >= 1, "attempts count from 1")
         _require(self.code == 0 or 100 <= self.code <= 999, "not a reply code")  # noqa: PLR2004 (three digits)
         _require(len(self.enhanced) <= MAX_ENHANCED, "not an enhanced status code")

@@ -17,6 +17,14 @@ PLACEHOLDERS: Final = ("user", "domain", "detail")
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
 
+REFUSED_SUFFIX: Final = "-refused"
+
+
+def refused_target(name: str) -> str:
+    """Return the name of the target that takes what the target `name` refuses."""
+    return f"{name}{REFUSED_SUFFIX}"
+
+
 class Transport(StrEnum):
     """How a target is spoken to; the value is the URL's scheme."""
 

@@ -2,10 +2,11 @@
 
 import sys
 
-from common.config import TargetSettings
+from common.config import QUARANTINE, TargetSettings
 from common.failures import PpsError
 from common.role import run_role
 from common.secrets import resolve
+from common.target_url import refused_target
 from common.worker import Parts, Worker
 from deliverer.make import make_target
 from deliverer.target import Target, TargetOptions
@@ -28,6 +29,7 @@ async def _target(name: str, settings: TargetSettings, parts: Parts) -> Target:
         received=settings.received,
         sender=settings.sender,
         connections=settings.connections,
+        refused_to="" if settings.refused == QUARANTINE else refused_target(name),
         user=settings.user,
         password=await _password(name, settings, parts),
     )

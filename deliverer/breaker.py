@@ -30,6 +30,11 @@ class Breaker:
             self._lost.clear()
             self.failures = 0
 
+    def hold(self, reason: str) -> None:
+        """Take note that the ledger holds the target: it wants no attempts now."""
+        self.reason = reason
+        self.tripped.set()
+
     def probe_failed(self, attempt: Attempt) -> None:
         """Take note that the target is still out of service."""
         self.failures += 1

@@ -75,6 +75,9 @@ class Jobs:
         taken = await claim.take()
         if taken is Claim.DENIED:
             return Ack()
+        if taken is Claim.HELD:
+            self.breaker.hold("held by the ledger")
+            return Requeue()
         if taken is Claim.EXPIRED:
             await self._conclude(job, _expired())
             return Ack()
@@ -127,7 +130,7 @@ class Jobs:
         if attempt.result is not Result.DELIVERED:
             await self._keep_bytes(job)
         # Once something was sent, how it went must become known: a cancellation waits for the confirmation.
-        body = encode(_outcome(job, attempt))
+        body = encode(_outcome(job, attempt, refused_to=self.target.refused_to))
         await to_the_end(self._broker.publish(OUTCOMES, body, message_id=job.delivery_id))
         reach("deliverer.after_outcome")  # a crash costs a second outcome, or a claim denied: nothing
 
@@ -170,7 +173,7 @@ def _not_delivered(result: Result, stage: Stage, reason: str) -> Attempt:
     return Attempt(result=result, stage=stage, scope=Scope.MAIL, reply=one_line(reason))
 
 
-def _outcome(job: DeliveryJob, attempt: Attempt) -> DeliveryOutcome:
+def _outcome(job: DeliveryJob, attempt: Attempt, *, refused_to: str) -> DeliveryOutcome:
     return DeliveryOutcome(
         delivery_id=job.delivery_id,
         mail_id=job.mail_id,
@@ -183,4 +186,5 @@ def _outcome(job: DeliveryJob, attempt: Attempt) -> DeliveryOutcome:
         target=job.target,
         duration=attempt.duration,
         at=time.time_ns() // 1_000_000,
+        refused_to=refused_to,
     )

@@ -9,7 +9,9 @@ from structlog.typing import FilteringBoundLogger
 
 from common.backoff import back_off
 from common.broker import Broker, Consumption, Requeue, Settlement, jobs_queue
+from common.failures import PpsError
 from common.ledger import Ledger
+from common.ledger.targets import Hold
 from deliverer.jobs import Jobs
 
 STOP_SECONDS: Final = 8.0
@@ -17,6 +19,9 @@ STOP_SECONDS: Final = 8.0
 
 MAX_PROBE_SECONDS: Final = 60.0
 """Between two probes of a target: how late its recovery may be noticed."""
+
+HOLD_LOOK_SECONDS: Final = 5.0
+"""How often it is looked whether a hold still lasts: a person may end it."""
 
 PAUSE_MARGIN_SECONDS: Final = 120.0
 """How much longer than the wait a pause holds: a probe may take its time; if we die, the pause must end by itself."""
@@ -69,8 +74,9 @@ class Lane:
         return settlement
 
     async def _recover(self) -> None:
-        """Probe the target, ever more rarely, until it is in service again."""
-        while True:
+        """Wait while the ledger holds the target, then probe it, ever more rarely, until it is in service again."""
+        await self._wait_while_held()
+        while self._breaker.failures:
             seconds = back_off(self._breaker.failures, most=MAX_PROBE_SECONDS)
             await self._ledger.pause_target(self._name, self._breaker.reason, seconds + PAUSE_MARGIN_SECONDS)
             self._log.warning("target_paused", reason=self._breaker.reason, probe_in=round(seconds, 1))
@@ -82,6 +88,20 @@ class Lane:
         await self._ledger.resume_target(self._name)
         self._breaker.reset()
         self._log.info("target_resumed")
+
+    async def _wait_while_held(self) -> None:
+        told = ""
+        while (hold := await self._hold()) is not None:
+            if hold.reason != told:
+                self._log.error("target_held", reason=hold.reason, seconds=round(hold.seconds))
+            told = hold.reason
+            await asyncio.sleep(min(hold.seconds, HOLD_LOOK_SECONDS))
+
+    async def _hold(self) -> Hold | None:
+        try:
+            return await self._ledger.hold_of(self._name)
+        except PpsError as error:  # nothing can be claimed either, so nothing is lost by asking again
+            return Hold(reason=str(error), seconds=HOLD_LOOK_SECONDS)
 
     async def _end(self) -> None:
         try:

@@ -34,6 +34,7 @@ class MaildirTarget(Target):
     repeatable = True
 
     def __init__(self, url: TargetUrl, options: TargetOptions, *, installation: str) -> None:
+        self.refused_to = options.refused_to
         self._url = url
         self._installation = installation
         self._received = options.received

@@ -30,6 +30,7 @@ class SmtpTarget(Target):
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self.most_in_doubt = options.connections
+        self.refused_to = options.refused_to
         self._settings = settings
         self._installation = installation
         self._received = options.received

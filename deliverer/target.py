@@ -27,6 +27,7 @@ class TargetOptions:
     received: bool = True  # False: one X-PPS-Trace line instead of a Received field
     sender: str | None = None  # the envelope sender of all mail; "" or "<>": the null sender
     connections: int = 16  # most at a time; a Maildir's threads
+    refused_to: str = ""  # the target that takes what this one refuses; "": a person must look
     user: str | None = None
     password: str | None = field(default=None, repr=False)
 
@@ -47,6 +48,9 @@ class Target(ABC):
     most_in_doubt: int | None = None
     """How many mails may be past the step that can't be taken back while nobody but us knows how it went: as many may
     come twice if we die then. None: any number, for none would."""
+
+    refused_to: str = ""
+    """The target that takes what this one refuses for good; "": a person must look."""
 
     @abstractmethod
     async def deliver(self, job: DeliveryJob, content: ContentSource, *, again: bool, before_dot: BeforeDot) -> Attempt:

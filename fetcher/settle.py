@@ -61,7 +61,7 @@ class Settler:
     """Consumes outcomes for all sessions of this process."""
 
     def __init__(self, *, broker: Broker, ledger: Ledger, log: FilteringBoundLogger) -> None:
-        self.redirected = asyncio.Event()  # a delivery to the fallback user is due
+        self.redirected = asyncio.Event()  # a delivery to the fallback user, or to the target for refused mail, is due
         self._broker = broker
         self._ledger = ledger
         self._log = log
@@ -142,7 +142,7 @@ class Settler:
             applied=settled.applied,
             next_attempt_in=settled.next_attempt_in,
         )
-        if settled.state is DeliveryState.REDIRECTED:
+        if settled.applied and settled.state in {DeliveryState.REDIRECTED, DeliveryState.PENDING}:
             self.redirected.set()
         for waiter in self._waiters:
             waiter.found(settled.deletable)

@@ -156,6 +156,7 @@ def outcome(
     enhanced: str = "",
     reply: str = "250 saved",
     stage: Stage = Stage.DOT,
+    refused_to: str = "",
 ) -> DeliveryOutcome:
     """Return an outcome: delivered, unless told otherwise."""
     return DeliveryOutcome(
@@ -170,4 +171,5 @@ def outcome(
         target="local",
         duration=0.01,
         at=0,
+        refused_to=refused_to,
     )

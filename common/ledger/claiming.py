@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from common.ledger.records import Claim, Claimed, ClaimRequest, DeliveryState
 from common.ledger.rows import AnyRow, clock, locked
 from common.ledger.schema import deliveries
+from common.ledger.targets import held_among
 from common.ledger.writer import Operation
 
 CLAIM_MS: Final = 2 * 60_000
@@ -21,6 +22,7 @@ PATIENCE_MS: Final = 15 * 60_000
 _OPEN: Final = {DeliveryState.PENDING, DeliveryState.DEFERRED}
 _COLUMNS: Final = (
     deliveries.c.id,
+    deliveries.c.target,
     deliveries.c.state,
     deliveries.c.attempts,
     deliveries.c.claims,
@@ -35,11 +37,14 @@ async def _rows(connection: AsyncConnection, ids: Any) -> dict[str, AnyRow]:  # 
 async def _claim(connection: AsyncConnection, requests: Sequence[ClaimRequest]) -> list[Claimed]:
     time = await clock(connection)
     rows = await _rows(connection, (request.delivery_id for request in requests))
+    held = await held_among(connection, {row.target for row in rows.values()}, time)
     answers: list[Claimed] = []
     taken: set[str] = set()
     for request in requests:
         row = None if request.delivery_id in taken else rows.get(request.delivery_id)
         claim = claim_of(request, row, time)
+        if claim is not Claim.DENIED and row is not None and row.target in held:
+            claim = Claim.HELD
         if claim in {Claim.FIRST, Claim.AGAIN}:
             taken.add(request.delivery_id)
         answers.append(Claimed(claim=claim, token=row.claims + 1 if row is not None else 0))

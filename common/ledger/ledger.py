@@ -192,6 +192,10 @@ class Ledger:
         """Return the paused targets with their reasons."""
         return await self.read(reading.paused_targets)
 
+    async def hold_of(self, target: str) -> targets.Hold | None:
+        """Return why and for how long a target is held, since its user table is doubted; None if it isn't."""
+        return await self.read(lambda connection: targets.hold_of(connection, target))
+
     # Sweeper
 
     async def begin_again(self) -> None:

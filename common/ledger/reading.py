@@ -17,6 +17,7 @@ from common.ledger.records import (
 )
 from common.ledger.rows import chunks, clock, deletable_of
 from common.ledger.schema import deliveries, mails, profiles, schedule, targets
+from common.ledger.targets import takes_nothing, why_nothing
 from common.profile import Profile
 
 
@@ -88,7 +89,7 @@ async def milliseconds_to_next_poll(connection: AsyncConnection) -> int | None:
 async def paused_targets(connection: AsyncConnection) -> dict[str, str]:
     """Return the targets that take nothing now, with the reason."""
     time = await clock(connection)
-    query = select(targets.c.name, targets.c.reason).where(targets.c.paused_until > time)
+    query = select(targets.c.name, why_nothing(time).label("reason")).where(takes_nothing(time))
     return {row.name: row.reason for row in (await connection.execute(query)).all()}
 
 
@@ -158,7 +159,9 @@ async def _delivery_counts(connection: AsyncConnection, by: ColumnElement[str]) 
 
 
 async def _targets(connection: AsyncConnection, time: int) -> tuple[TargetStatus, ...]:
-    rows = (await connection.execute(select(targets).where(targets.c.paused_until > time))).all()
+    since = func.coalesce(targets.c.paused_since, targets.c.doubted_since).label("paused_since")
+    query = select(targets.c.name, why_nothing(time).label("reason"), since).where(takes_nothing(time))
+    rows = (await connection.execute(query)).all()
     return tuple(TargetStatus(name=row.name, reason=row.reason, paused_since=row.paused_since) for row in rows)
 
 

@@ -166,6 +166,7 @@ class Claim(StrEnum):
     AGAIN = "again"  # somebody may have begun before: look before you write
     EXPIRED = "expired"  # a claim ran out on a target that can't be asked: the attempt is ambiguous
     DENIED = "denied"  # done, stale, or in another's hands: drop the job
+    HELD = "held"  # its target takes nothing for now, by the ledger's word: the job waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

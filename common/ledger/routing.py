@@ -12,6 +12,7 @@ from common.ledger.records import DeliveryState, MailState, PlannedDelivery, Rou
 from common.ledger.rows import AnyRow, chunks, clock, insert_missing, locked
 from common.ledger.schema import copies, deliveries, mails, new_id
 from common.ledger.writer import Operation
+from common.target_url import refused_target
 
 COPY_WINDOW_MS: Final = 3 * 86_400_000
 """How long mails with one fingerprint are one copy: providers store a recipient's copies together, not days apart."""
@@ -181,10 +182,11 @@ async def _adapted(
 ) -> PlannedDelivery:
     """Have a delivery take the bytes of the mail at hand, and follow a profile whose target was changed.
 
-    Where the old target may have the mail already, it stays there.
+    Where the old target may have the mail already, it stays there; so does what the target refused before.
     """
+    stays = not may_move or planned.target == refused_target(mail.target)
     adapted = replace(
-        planned, mail_id=mail.mail_id, digest=mail.digest, target=mail.target if may_move else planned.target
+        planned, mail_id=mail.mail_id, digest=mail.digest, target=planned.target if stays else mail.target
     )
     if (adapted.mail_id, adapted.target) != (planned.mail_id, planned.target):
         change = update(deliveries).where(deliveries.c.id == planned.delivery_id)

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The newest migration: what a worker of this version needs to find."""
 
 metadata: Final = MetaData()
@@ -129,9 +129,18 @@ deliveries: Final = Table(
     Column("last_reply", String(512)),
     Column("created_at", BigInteger, nullable=False),
     Column("done_at", BigInteger),
+    Column("refused_at", BigInteger),  # when the target first said that it has no such user
     UniqueConstraint("copy_id", "recipient", name="uq_deliveries_copy_recipient"),
     Index("ix_deliveries_due", "state", "next_attempt_at"),
     Index("ix_deliveries_recipient", "recipient", "target"),
+)
+_REFUSED: Final = deliveries.c.refused_at.is_not(None)
+Index(
+    "ix_deliveries_refused",
+    deliveries.c.target,
+    deliveries.c.refused_at,
+    sqlite_where=_REFUSED,
+    postgresql_where=_REFUSED,
 )
 
 targets: Final = Table(
@@ -141,6 +150,10 @@ targets: Final = Table(
     Column("paused_until", BigInteger),
     Column("paused_since", BigInteger),
     Column("reason", String(512)),
+    Column("held_until", BigInteger),  # it takes nothing until then, whatever probes say
+    Column("doubted_since", BigInteger),
+    Column("doubted_until", BigInteger),  # its "no such user" is not believed until then
+    Column("doubt", String(512)),  # why
 )
 
 installation: Final = Table("installation", metadata, Column("id", String(36), primary_key=True))

@@ -13,6 +13,7 @@ from common.ledger.records import DeliveryState, Settled
 from common.ledger.returning import Fates, send_back
 from common.ledger.rows import AnyRow, clock, deletable_of, insert_missing, locked
 from common.ledger.schema import deliveries, mails, new_id
+from common.ledger.user_tables import doubts, end_doubts, note_refusals
 from common.ledger.writer import Operation
 from common.messages import DeliveryOutcome, Result, one_line
 
@@ -25,9 +26,6 @@ GIVE_UP_MS: Final = 5 * 86_400_000
 MAX_AMBIGUOUS: Final = 3
 """Attempts without an answer after the final dot: each may have delivered, so a fourth is not made by itself."""
 
-TRUSTED_RECIPIENT_MS: Final = 30 * 86_400_000
-"""A recipient who accepted mail this recently and is unknown now means a broken user table, not a wrong address."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
@@ -38,6 +36,7 @@ class Change:
     wait: int | None = None  # milliseconds to the next attempt
     ambiguous: int = 0  # to add
     redirect: bool = False
+    move_to: str | None = None  # the target that takes what this one refused
 
 
 def retry_wait(age: int, spread: float) -> int:
@@ -45,20 +44,32 @@ def retry_wait(age: int, spread: float) -> int:
     return int(min(max(age, MIN_RETRY_MS), MAX_RETRY_MS) * (1 + RETRY_SPREAD * spread))
 
 
-def change_of(row: AnyRow, outcome: DeliveryOutcome, *, time: int, trusted: bool, spread: float) -> Change | None:
-    """Decide what an outcome changes, None for nothing; `trusted`: the recipient accepted mail lately."""
+def change_of(row: AnyRow, outcome: DeliveryOutcome, *, time: int, doubt: str | None, spread: float) -> Change | None:
+    """Decide what an outcome changes, None for nothing; `doubt`: why "no such user" isn't believed, if so."""
     if outcome.result is Result.DELIVERED:
         done = row.state == DeliveryState.DELIVERED
         return None if done else Change(state=DeliveryState.DELIVERED, reply=outcome.reply)
-    if row.state not in {DeliveryState.PENDING, DeliveryState.DEFERRED} or row.attempts + 1 != outcome.attempt:
+    if not _is_current(row, outcome):
         return None
     if outcome.result is Result.NO_CONTENT:
         return Change(state=DeliveryState(row.state), reply="its bytes must be fetched again")
-    if outcome.result is Result.REFUSED and not (trusted and _is_unknown_user(outcome)):
-        if _is_unknown_user(outcome) and row.recipient != row.fallback:
-            return Change(state=DeliveryState.REDIRECTED, reply=outcome.reply, redirect=True)
-        return Change(state=DeliveryState.QUARANTINED, reply=outcome.reply)
-    return _tried_again(row, outcome, time=time, spread=spread)
+    if outcome.result is Result.REFUSED and doubt is None:
+        return _refused(row, outcome)
+    change = _tried_again(row, outcome, time=time, spread=spread)
+    return change if doubt is None else replace(change, reply=f"{change.reply} ({doubt})")
+
+
+def _is_current(row: AnyRow, outcome: DeliveryOutcome) -> bool:
+    return row.state in {DeliveryState.PENDING, DeliveryState.DEFERRED} and row.attempts + 1 == outcome.attempt
+
+
+def _refused(row: AnyRow, outcome: DeliveryOutcome) -> Change:
+    """Who is no user has a fallback; what is refused otherwise goes where its target says, or waits for a person."""
+    if _is_unknown_user(outcome) and row.recipient != row.fallback:
+        return Change(state=DeliveryState.REDIRECTED, reply=outcome.reply, redirect=True)
+    if outcome.refused_to and outcome.refused_to != row.target:
+        return Change(state=DeliveryState.PENDING, reply=outcome.reply, wait=0, move_to=outcome.refused_to)
+    return Change(state=DeliveryState.QUARANTINED, reply=outcome.reply)
 
 
 def _tried_again(row: AnyRow, outcome: DeliveryOutcome, *, time: int, spread: float) -> Change:
@@ -81,10 +92,14 @@ async def _record_outcomes(connection: AsyncConnection, outcomes: Sequence[Deliv
     time = await clock(connection)
     ids = {outcome.delivery_id for outcome in outcomes}
     rows = {row.id: row for row in await locked(connection, select(deliveries), deliveries.c.id, ids)}
-    trusted = await _trusted(connection, outcomes, rows, time)
-    changes = _changes(outcomes, rows, trusted, time)
+    unknown = [rows[outcome.delivery_id] for outcome in outcomes if _calls_no_user(rows, outcome)]
+    await note_refusals(connection, unknown, time)
+    changes = _changes(outcomes, rows, await doubts(connection, unknown, time), time)
     values = [_values(rows[key], outcome, change, time) for key, (outcome, change) in sorted(changes.items())]
     await _update(connection, [one for one in values if one is not None])
+    await end_doubts(
+        connection, [rows[key] for key, (_, change) in changes.items() if change.state is DeliveryState.DELIVERED]
+    )
     fates: Fates = {}
     for key, (outcome, change) in sorted(changes.items()):
         if outcome.result is Result.NO_CONTENT:
@@ -96,8 +111,14 @@ async def _record_outcomes(connection: AsyncConnection, outcomes: Sequence[Deliv
     return [replace(one, fates=tuple(fates.items()) if one is settled[0] else ()) for one in settled]
 
 
+def _calls_no_user(rows: dict[str, AnyRow], outcome: DeliveryOutcome) -> bool:
+    row = rows.get(outcome.delivery_id)
+    refused = row is not None and outcome.result is Result.REFUSED and _is_current(row, outcome)
+    return refused and _is_unknown_user(outcome)
+
+
 def _changes(
-    outcomes: Sequence[DeliveryOutcome], rows: dict[str, AnyRow], trusted: set[str], time: int
+    outcomes: Sequence[DeliveryOutcome], rows: dict[str, AnyRow], doubtful: dict[str, str], time: int
 ) -> dict[str, tuple[DeliveryOutcome, Change]]:
     """Return one change a delivery, with the outcome that makes it; of contradicting ones, delivered wins."""
     changes: dict[str, tuple[DeliveryOutcome, Change]] = {}
@@ -106,7 +127,7 @@ def _changes(
         if row is None or row.id in changes:
             continue
         spread = random.uniform(-1, 1)  # noqa: S311 (spreads load, guards nothing)
-        change = change_of(row, outcome, time=time, trusted=row.id in trusted, spread=spread)
+        change = change_of(row, outcome, time=time, doubt=doubtful.get(row.id), spread=spread)
         if change is not None:
             changes[row.id] = (outcome, change)
     return changes
@@ -125,6 +146,10 @@ def _values(row: AnyRow, outcome: DeliveryOutcome, change: Change, time: int) ->
         "next_attempt_at": None if change.wait is None else time + change.wait,
         "last_reply": one_line(change.reply),
         "done_at": time if done else None,
+        "target": change.move_to or row.target,
+        "reason": row.reason
+        if change.move_to is None
+        else one_line(f"{row.reason}; refused by {row.target}: {outcome.reply}"),
     }
 
 
@@ -157,26 +182,6 @@ async def _redirect(connection: AsyncConnection, row: AnyRow, outcome: DeliveryO
         "created_at": time,
     }
     await insert_missing(connection, deliveries, ("copy_id", "recipient"), [delivery])
-
-
-async def _trusted(
-    connection: AsyncConnection, outcomes: Sequence[DeliveryOutcome], rows: dict[str, AnyRow], time: int
-) -> set[str]:
-    """Return the deliveries whose recipient accepted mail lately: asked only for "no such user"."""
-    found: set[str] = set()
-    for outcome in outcomes:
-        row = rows.get(outcome.delivery_id)
-        if row is None or outcome.result is not Result.REFUSED or not _is_unknown_user(outcome):
-            continue
-        query = select(deliveries.c.id).where(
-            deliveries.c.recipient == row.recipient,
-            deliveries.c.target == row.target,
-            deliveries.c.state == DeliveryState.DELIVERED,
-            deliveries.c.done_at > time - TRUSTED_RECIPIENT_MS,
-        )
-        if (await connection.execute(query.limit(1))).first() is not None:
-            found.add(row.id)
-    return found
 
 
 def _settled(

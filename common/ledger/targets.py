@@ -1,10 +1,10 @@
-"""Which targets are paused: known to all, so that fetchers fetch nothing for them."""
+"""Which targets are paused or held: known to all, so that fetchers fetch nothing for them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, case, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.ledger.rows import clock, insert_missing
@@ -35,6 +35,38 @@ async def _set_pauses(connection: AsyncConnection, pauses: Sequence[Pause]) -> l
         until = time + int(pause.seconds * 1000)
         await connection.execute(change.values(paused_until=until, paused_since=since, reason=one_line(pause.reason)))
     return [None for _ in pauses]
+
+
+def takes_nothing(time: int) -> ColumnElement[bool]:
+    """Whether a target is paused by its deliverers, or held because its user table is doubted."""
+    return or_(targets.c.paused_until > time, targets.c.held_until > time)
+
+
+def why_nothing(time: int) -> ColumnElement[str]:
+    """Return the reason of `takes_nothing`."""
+    return case((targets.c.held_until > time, targets.c.doubt), else_=targets.c.reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A target that is held, whatever probes say."""
+
+    reason: str
+    seconds: float  # from now
+
+
+async def hold_of(connection: AsyncConnection, target: str) -> Hold | None:
+    """Return why and for how long a target is held, or None."""
+    time = await clock(connection)
+    query = select(targets.c.doubt, targets.c.held_until).where(targets.c.name == target, targets.c.held_until > time)
+    row = (await connection.execute(query)).first()
+    return None if row is None else Hold(reason=row.doubt or "", seconds=(row.held_until - time) / 1000)
+
+
+async def held_among(connection: AsyncConnection, names: set[str], time: int) -> set[str]:
+    """Return which of these targets are held."""
+    query = select(targets.c.name).where(targets.c.name.in_(sorted(names)), targets.c.held_until > time)
+    return set((await connection.execute(query)).scalars()) if names else set()
 
 
 SET_PAUSE: Final[Operation[Pause, None]] = Operation(

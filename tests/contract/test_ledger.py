@@ -1,14 +1,13 @@
 """What every ledger keeps: one suite, run on SQLite and on PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import structlog
 
 from common.failures import PollResult, PpsError
-from common.ledger import LeaseLostError, Ledger, RowRejectedError, migrate_database
+from common.ledger import LeaseLostError, Ledger, RowRejectedError
 from common.ledger.claiming import HeldClaim
 from common.ledger.records import Claim, ClaimRequest, DeliveryState, Fetched, MailState, PlannedRecipient, RoutedMail
 from common.ledger.schedule import PollEnd
@@ -17,17 +16,6 @@ from common.messages import Result, Stage
 from tests.ledger import Scene, change, digest, outcome, profile
 
 log = structlog.get_logger()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ledger]:
-    """Open an empty ledger of each kind."""
-    url = "sqlite:///pps.db" if request.param == "sqlite" else request.getfixturevalue("database")
-    if request.param == "postgresql":
-        await migrate_database(url, base=tmp_path)
-    opened = await Ledger.open(url, base=tmp_path, log=log)
-    yield opened
-    await opened.close()
 
 
 async def test_a_mail_goes_from_listed_to_deleted(ledger: Ledger) -> None:

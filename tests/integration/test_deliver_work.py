@@ -256,6 +256,25 @@ async def test_outage_pauses_the_target_and_counts_nothing(bench: Bench, server:
     assert len(server.deliveries) == 5
 
 
+async def test_held_target_takes_nothing_until_the_hold_ends(
+    bench: Bench, server: SmtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger doubts its user table: its jobs wait, although it would take them; then they are first attempts."""
+    monkeypatch.setattr(lane, "HOLD_LOOK_SECONDS", 0.01)
+    job = await bench.job()
+    await bench.ledger.pause_target("local", "makes the row", 1)
+    await change(bench.ledger, "UPDATE targets SET held_until = 9999999999999, doubt = 'its user table'")
+    async with bench.working(local=server.url):
+        await bench.publish(job)
+        held = await bench.heard("target_held")
+        assert server.commands == []
+        await change(bench.ledger, "UPDATE targets SET held_until = NULL")
+        outcome = await bench.outcome()
+
+    assert held["reason"] == "its user table"
+    assert (outcome.result, outcome.attempt) == (Result.DELIVERED, 1)
+
+
 async def test_dead_target_holds_up_only_its_own_mail(bench: Bench, server: SmtpServer) -> None:
     """Each target has its queue and its lane."""
     dead = await bench.job(target="dead")

@@ -11,6 +11,7 @@ from common.ledger.records import Status
 from deliverer.transaction import Deadlines
 from fetcher import session, sweep
 from tests.integration.service import Installation, catch_all, install
+from tests.maildir import canonical, messages, without_trace
 from tests.mails import mail
 from tests.servers.fixtures_dovecot import Mailbox
 from tests.servers.smtp import DOT, Act, Answer, SmtpServer
@@ -198,3 +199,25 @@ async def test_nothing_is_fetched_for_a_target_that_is_down(
     assert len(server.inbox("ann")) == 3
     assert mailbox.remaining() == []
     assert {event["attempt"] for event in there.events("delivery_attempted")} == {1}
+
+
+async def test_refused_mail_goes_into_the_bad_mail_folder_and_is_then_deleted(
+    mailbox: Mailbox, tmp_path: Path, server: SmtpServer
+) -> None:
+    """`refused` names a Maildir: custody moves there, so that spam doesn't fill the provider's quota."""
+    server.replies(DOT, "554 5.7.1 spam")
+    spam = mail(to="ann@local.example")
+    mailbox.plant(spam)
+    there = install(
+        tmp_path,
+        catch_all(mailbox, interval="1h"),
+        targets={"local": {"url": server.url, "refused": "maildir:bad-mail?create=yes"}},
+    )
+
+    async with there.serving() as service:
+        status = await service.until(lambda status: status.profiles[0].mails == {"deleted": 1})
+
+    assert status.deliveries == {"local-refused": {"delivered": 1}}
+    [kept] = messages(tmp_path / "bad-mail")
+    assert canonical(without_trace(kept)) == canonical(spam)
+    assert (server.deliveries, mailbox.remaining()) == ([], [])
