@@ -270,7 +270,7 @@ def decode(body: bytes, kind: type[M]) -> M:
     if version != VERSION:
         raise UndecodableError(f"{kind.__name__} of version {str(version)[:16]}, this program reads {VERSION}")
     try:
-        return _READERS[kind].validate_python(document)  # type: ignore[no-any-return]  # the adapter of just this kind
+        return _reader(kind).validate_python(document)  # type: ignore[no-any-return]  # the adapter of just this kind
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -292,9 +292,14 @@ def _plain(value: object) -> object:
     return value
 
 
-_READERS: Final[dict[type, TypeAdapter[Any]]] = {
-    kind: TypeAdapter(kind) for kind in (MailFetched, DeliveryJob, DeliveryOutcome)
-}
+_READERS: Final[dict[type, TypeAdapter[Any]]] = {}
+
+
+def _reader(kind: type) -> TypeAdapter[Any]:
+    """Return what checks a message of this kind: made when first asked for, since commands never ask."""
+    if kind not in _READERS:
+        _READERS[kind] = TypeAdapter(kind)
+    return _READERS[kind]
 
 
 def _require(condition: bool, complaint: str) -> None:  # noqa: FBT001 (reads as an assertion)

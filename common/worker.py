@@ -1,13 +1,10 @@
 """What every worker process does alike: open its parts, run until a signal, stop in order, within STOP_SECONDS."""
 
 import asyncio
-import fcntl
-import os
 import signal
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -16,7 +13,6 @@ from common.blobs import BlobStore
 from common.broker import Broker
 from common.config import Config
 from common.connect import connect_broker, open_blobs
-from common.failures import PpsError, UsageError
 from common.ledger import Ledger
 from common.log import open_log
 
@@ -57,40 +53,6 @@ async def opened(config: Config, *, role: str) -> AsyncIterator[Parts]:
             await broker.close()
     finally:
         await ledger.close()
-
-
-@contextmanager
-def alone(config: Config) -> Iterator[None]:
-    """Hold the lock that makes this the only worker process on the ledger; raises UsageError if another has it."""
-    path = lock_path(config)
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise PpsError(f"[service] ledger: can't write its lock file {path}: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"[service] ledger: another process works on it (lock file {path}): SQLite and memory: are for one "
-                "process; for more, use ledger = postgresql://… and broker = amqp://… (PostgreSQL and RabbitMQ)"
-            ) from None
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def is_single(config: Config) -> bool:
-    """Whether the ledger or the broker belongs to one worker process."""
-    return config.service.ledger.startswith("sqlite:") or config.service.broker == "memory:"
-
-
-def lock_path(config: Config) -> Path:
-    """Return the lock file: beside the SQLite database, else beside the configuration."""
-    ledger = config.service.ledger
-    if ledger.startswith("sqlite:///"):
-        return Path(f"{config.base / ledger.removeprefix('sqlite:///')}.lock")
-    return config.base / "pps.lock"
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:

@@ -16,8 +16,9 @@ from common.config import MANAGED_BY_FILE, Config
 from common.failures import PpsError, UsageError
 from common.ledger import Ledger, reading
 from common.ledger.records import ProfileStatus, Status
+from common.lock import alone, is_single
 from common.log import open_log
-from common.worker import Worker, alone, is_single, opened, run_in_order
+from common.worker import Worker, opened, run_in_order
 from manager.service import compose
 
 LOOK_SECONDS: Final = 0.2

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from common.config import MANAGED_BY_FILE, Config
-from common.worker import Parts, Worker, alone, is_single, opened, run_in_order, stop_on_signals
+from common.lock import alone, is_single
+from common.worker import Parts, Worker, opened, run_in_order, stop_on_signals
 
 
 async def run_service(config: Config, *, roles: set[str]) -> int:

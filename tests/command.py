@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,18 +24,37 @@ def pps(
     *arguments: str, folder: Path, environment: Mapping[str, str] | None = None, stdin: bytes = b"", seconds: int = 60
 ) -> Ended:
     """Run `pps` in `folder`, its state kept there too, and return how it ended."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PPS_", "XDG_"))}
-    state = {"XDG_STATE_HOME": str(folder / "state"), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
     ended = subprocess.run(
-        [sys.executable, "-m", "manager.cli.main", *arguments],
+        _command(arguments),
         cwd=folder,
-        env={**clean, **state, **(environment or {})},
+        env=_environment(folder, environment),
         input=stdin,
         capture_output=True,
         timeout=seconds,
         check=False,
     )
     return Ended(code=ended.returncode, out=ended.stdout.decode(), err=ended.stderr.decode())
+
+
+def started(*arguments: str, folder: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start `pps` as `pps()` does, and return it at work; the caller ends it."""
+    return subprocess.Popen(
+        _command(arguments),
+        cwd=folder,
+        env=_environment(folder, environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def _command(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "manager.cli.main", *arguments]
+
+
+def _environment(folder: Path, more: Mapping[str, str] | None) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PPS_", "XDG_"))}
+    state = {"XDG_STATE_HOME": str(folder / "state"), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    return {**clean, **state, **(more or {})}
 
 
 def tree(folder: Path) -> dict[str, bytes]:

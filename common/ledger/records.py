@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from common.messages import DeliveryOutcome
-from common.profile import Profile
+if TYPE_CHECKING:
+    from common.messages import DeliveryOutcome
+    from common.profile import Profile
 
 
 class MailState(StrEnum):
@@ -42,7 +44,7 @@ class Lease:
     profile_id: str
     epoch: int
     revision: int
-    profile: Profile
+    profile: "Profile"
     failures: int = 0  # polls that failed in a row
     auth_failures: int = 0  # of those, refused sign-ins
 
@@ -181,7 +183,7 @@ class Claimed:
 class Settled:
     """What an outcome changed."""
 
-    outcome: DeliveryOutcome
+    outcome: "DeliveryOutcome"
     applied: bool  # False: stale, or the delivery was done already
     state: DeliveryState | None  # the delivery's state now; None: no such delivery
     deletable: tuple[str, ...]  # mails that became deletable

@@ -1,9 +1,9 @@
 """What a pull came to, in words: a line that accounts for every mail, and one for each thing that went wrong. Pure."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any, Final
 
-from common.ledger.records import DeliveryState, Status
+from common.ledger.standing import Standing, TargetStanding
 from manager.pull import GOOD, Pulled, PullReport
 
 MAX_QUARANTINED: Final = 5
@@ -38,24 +38,26 @@ def closing_line(report: PullReport) -> str:
     return f"{total} mail{'s' * (total != 1)}: {told}"
 
 
-def complaints(report: PullReport, standing: Status, targets: Collection[str]) -> list[str]:
+def complaints(report: PullReport, standing: Standing, targets: Collection[str]) -> list[str]:
     """Return one line for each profile that failed, each target that holds mail up, and the first in quarantine.
 
     `targets` are those that this pull could deliver to: mail that was routed before keeps the target it had then.
     """
     of_profiles = [f"{one.name}: {_failure(one)}" for one in report.profiles if one.result not in GOOD]
     of_targets = [
-        f"target {one.name} takes nothing now: {one.reason}" for one in standing.targets if one.name in targets
+        f"target {one.name} takes nothing now: {one.reason}"
+        for one in standing.targets
+        if one.name in targets and one.paused_since is not None
     ]
-    elsewhere = {name: _waiting(counts) for name, counts in standing.deliveries.items() if name not in targets}
     of_targets += [
-        f"{count} deliveries of an earlier pull wait for target {name}: pull once more with the target they had"
-        for name, count in elsewhere.items()
-        if count
+        f"{_waiting(one)} deliveries of an earlier pull wait for target {one.name}: "
+        "pull once more with the target they had"
+        for one in standing.targets
+        if one.name not in targets and _waiting(one)
     ]
     of_mails = [
-        f"quarantined: mail {one.mail_id}{f' for {one.recipient}' if one.recipient else ''}: {one.reason}"
-        for one in standing.quarantined[:MAX_QUARANTINED]
+        f"{one.state}: mail {one.mail_id}{f' for {one.recipient}' if one.recipient else ''}: {one.reason}"
+        for one in standing.set_aside[:MAX_QUARANTINED]
     ]
     return of_profiles + of_targets + of_mails
 
@@ -69,8 +71,8 @@ def document(report: PullReport, complained: list[str]) -> dict[str, Any]:
     return {"done": report.done, "profiles": rows, "recipients": recipients_of(report), "errors": complained}
 
 
-def _waiting(counts: Mapping[str, int]) -> int:
-    return counts.get(DeliveryState.PENDING, 0) + counts.get(DeliveryState.DEFERRED, 0)
+def _waiting(target: TargetStanding) -> int:
+    return sum(target.deliveries[state].count for state in ("pending", "deferred") if state in target.deliveries)
 
 
 def _failure(pulled: Pulled) -> str:

@@ -12,6 +12,7 @@ from manager.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
     from common.config import Config
+    from common.ledger.standing import Standing
 
 _NEEDED: Final = ("server", "user", "password", "to", "local_user")
 
@@ -80,16 +81,23 @@ async def _pull(config: "Config", names: list[str], *, managed_by: str, as_json:
     from manager.cli import accounting  # noqa: PLC0415 (slow)
     from manager.cli.progress import shown_progress  # noqa: PLC0415
     from manager.pull import pull as pull_profiles  # noqa: PLC0415
-    from manager.standing import read_status  # noqa: PLC0415
 
     with shown_progress(shown=sys.stderr.isatty() and not as_json) as progress:
         report = await pull_profiles(config, names, progress=progress, managed_by=managed_by)
-    complaints = [] if report.done else accounting.complaints(report, await read_status(config), config.targets)
+    complaints = [] if report.done else accounting.complaints(report, await _standing(config), config.targets)
     if as_json:
         typer.echo(json.dumps(accounting.document(report, complaints)))
     else:
         _tell(accounting.recipients_of(report), complaints, accounting.closing_line(report))
     return 0 if report.done else 1
+
+
+async def _standing(config: "Config") -> "Standing":
+    from common.ledger.standing import read_standing  # noqa: PLC0415 (slow)
+    from manager.standing import reading  # noqa: PLC0415
+
+    async with reading(config) as reader:
+        return await read_standing(reader)
 
 
 def _tell(recipients: dict[str, int], complaints: list[str], closing_line: str) -> None:

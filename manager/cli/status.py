@@ -1,84 +1,78 @@
-"""`pps status`: how all stands, read from the ledger beside whatever runs."""
+"""`pps status`: is mail flowing, what stands still, since when, whose, and what to do; read beside whatever runs."""
 
 import asyncio
-import dataclasses
 import json
-from typing import TYPE_CHECKING, Final
+import sys
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from manager.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
-    from common.ledger.records import ProfileStatus, Status
+    from common.config import Config
+    from common.ledger.reader import Reader
+    from manager.standing import Overview
 
-_UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+WATCH_SECONDS: Final = 2.0
+"""How often `--watch` looks: soon for a person, nothing for the database."""
 
 
-def status(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> int:
-    """Show how profiles, deliveries and targets stand."""
+def status(
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="On a terminal: show profiles without trouble too.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Show whether mail flows, what stands still, and what to do about it."""
     from common.config import load_config  # noqa: PLC0415 (slow)
-    from manager.standing import read_status  # noqa: PLC0415
 
-    found = asyncio.run(read_status(load_config(config)))
-    if as_json:
-        typer.echo(json.dumps(dataclasses.asdict(found)))
-    else:
-        _print(found)
+    try:
+        asyncio.run(_status(load_config(config), watch=watch, everything=everything, as_json=as_json))
+    except KeyboardInterrupt:
+        if not watch:
+            raise
     return 0
 
 
-def _print(found: "Status") -> None:
-    from manager.cli.tables import print_table  # noqa: PLC0415 (slow)
+async def _status(config: "Config", *, watch: bool, everything: bool, as_json: bool) -> None:
+    from manager.cli.status_view import blocks_of, document_of  # noqa: PLC0415 (slow)
+    from manager.cli.tables import print_blocks  # noqa: PLC0415
+    from manager.standing import overview_of, reading  # noqa: PLC0415
 
-    rows = [_profile_row(profile, found.at) for profile in found.profiles]
-    print_table(["profile", "server", "state", "last success", "next poll", "mails", "error"], rows)
-    if found.deliveries:
-        typer.echo()
-        rows = [[name, _counts(counts)] for name, counts in sorted(found.deliveries.items())]
-        print_table(["target", "deliveries"], rows)
-    for target in found.targets:
-        typer.echo(f"\ntarget {target.name} takes nothing for {_age(found.at, target.paused_since)}: {target.reason}")
-    if found.quarantined:
-        typer.echo()
-        rows = [[item.mail_id, item.recipient or "", item.reason] for item in found.quarantined]
-        print_table(["needs a person", "recipient", "reason"], rows)
-
-
-def _profile_row(profile: "ProfileStatus", at: int) -> list[str]:
-    return [
-        profile.name,
-        profile.server,
-        _state(profile),
-        "never" if profile.last_success_at is None else f"{_age(at, profile.last_success_at)} ago",
-        _next(profile, at),
-        _counts(profile.mails),
-        profile.last_error or "",
-    ]
+    async with reading(config) as reader:
+        if watch and sys.stdout.isatty() and not as_json:
+            await _watched(config, reader, everything=everything)
+            return
+        while True:
+            found = await overview_of(config, reader)
+            if as_json:
+                typer.echo(json.dumps(document_of(found)))
+            else:
+                print_blocks(blocks_of(found, short=sys.stdout.isatty() and not everything))
+            sys.stdout.flush()
+            if not watch:
+                return
+            await _until_next_look()
 
 
-def _state(profile: "ProfileStatus") -> str:
-    if not profile.enabled:
-        return "disabled"
-    if profile.polling:
-        return "polling"
-    if profile.due_at is None:
-        return "stopped"
-    return profile.last_result or "new"
+async def _watched(config: "Config", reader: "Reader", *, everything: bool) -> None:
+    """Keep a terminal's screen up to date; what was on it before comes back afterwards."""
+    from rich.live import Live  # noqa: PLC0415 (slow)
+
+    from manager.cli.status_view import blocks_of  # noqa: PLC0415
+    from manager.cli.tables import console, rendered  # noqa: PLC0415
+    from manager.standing import overview_of  # noqa: PLC0415
+
+    with Live(console=console(), screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+        while True:
+            found: Overview = await overview_of(config, reader)
+            live.update(rendered(blocks_of(found, short=not everything)), refresh=True)
+            await _until_next_look()
 
 
-def _next(profile: "ProfileStatus", at: int) -> str:
-    if not profile.enabled or profile.due_at is None:
-        return "never"
-    return "now" if profile.due_at <= at else f"in {_age(profile.due_at, at)}"
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-
-
-def _age(later: int, earlier: int) -> str:
-    """Return the time between two moments in its largest unit: "12m"."""
-    seconds = max(0, later - earlier) // 1000
-    size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= size), _UNITS[-1])
-    return f"{seconds // size}{unit}"
+async def _until_next_look() -> None:
+    await asyncio.sleep(WATCH_SECONDS)

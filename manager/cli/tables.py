@@ -1,21 +1,100 @@
-"""Tables on a terminal or in a pipe: plain columns, in which nothing from outside is markup."""
+"""Tables and lines on a terminal or in a pipe. Nothing from outside reaches a terminal as anything but text."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
-from rich.console import Console
-from rich.table import Table
+import typer
 
 from common.messages import one_line
 
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+GAP: Final = 2
+"""Blanks between columns in a pipe."""
+
+MAX_CELL: Final = 1000
+"""Characters of a cell or line: longer than any reply that the ledger keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of text; on a terminal in a style of rich's, and wrapped."""
+
+    text: str
+    style: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A table."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+Block = Line | Rows
+
+
+def print_blocks(blocks: Iterable[Block]) -> None:
+    """Print lines and tables, one after the other; in a pipe nothing is cut or wrapped."""
+    if sys.stdout.isatty():
+        console().print(rendered(blocks))
+        return
+    for block in blocks:
+        lines = plain_lines(block.headings, block.rows) if isinstance(block, Rows) else [tidy(block.text)]
+        typer.echo("\n".join(lines))
+
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their headings; in a pipe no cell is cut or wrapped."""
-    console = Console(markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 10_000
-    table = Table(box=None, pad_edge=False)
+    """Print rows under their headings."""
+    print_blocks([Rows(headings, rows)])
+
+
+def tidy(text: str) -> str:
+    """Return text from outside as one printable line: an escape sequence in it reaches no terminal."""
+    return one_line(text, MAX_CELL)
+
+
+def plain_lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table as lines of padded columns, without blanks at their ends."""
+    cells = [[tidy(cell) for cell in row] for row in (headings, *rows)]
+    widths = [max(len(row[column]) for row in cells) + GAP for column in range(len(headings))]
+    return ["".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def rendered(blocks: Iterable[Block]) -> "RenderableType":
+    """Return lines and tables for a terminal."""
+    from rich.console import Group  # noqa: PLC0415 (a pipe needs no rich)
+    from rich.text import Text  # noqa: PLC0415
+
+    return Group(
+        *(
+            table_of(block.headings, block.rows)
+            if isinstance(block, Rows)
+            else Text(tidy(block.text), style=block.style or "")
+            for block in blocks
+        )
+    )
+
+
+def table_of(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
+    """Return a table for a terminal."""
+    from rich.table import Table  # noqa: PLC0415 (as above)
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(one_line(cell) for cell in row))
-    console.print(table)
+        table.add_row(*(tidy(cell) for cell in row))
+    return table
+
+
+def console() -> "Console":
+    """Return a console in which nothing is markup."""
+    from rich.console import Console  # noqa: PLC0415 (as above)
+
+    return Console(markup=False, highlight=False, emoji=False)

@@ -1,10 +1,9 @@
 """The words at the end of a pull: every mail is accounted for, every trouble has its line."""
 
-from common.ledger.records import QuarantinedItem, Status, TargetStatus
+from common.ledger.standing import SetAside
 from manager.cli.accounting import closing_line, complaints, document, recipients_of
 from manager.pull import Pulled, PullReport
-
-NOTHING = Status(at=0, profiles=(), deliveries={}, targets=(), quarantined=())
+from tests.standing import standing, target, waiting
 
 
 def pulled(
@@ -66,18 +65,22 @@ def test_each_failed_profile_paused_target_and_quarantined_mail_has_its_line() -
             pulled("shop", result="network"),
         )
     )
-    standing = Status(
-        at=0,
-        profiles=(),
-        deliveries={},
-        targets=(TargetStatus(name="local", reason="connection refused", paused_since=0),),
-        quarantined=tuple(
-            QuarantinedItem(mail_id=f"m{number}", recipient="ann@a.example" if number else None, reason="554 no")
+    found = standing(
+        targets=(target(paused_since=0, reason="connection refused"), target("other", reason=None)),
+        set_aside=tuple(
+            SetAside(
+                mail_id=f"m{number}",
+                profile="office",
+                recipient="ann@a.example" if number else None,
+                state="quarantined",
+                reason="554 no",
+                since=0,
+            )
             for number in range(9)
         ),
     )
 
-    lines = complaints(report, standing, {"local"})
+    lines = complaints(report, found, {"local"})
 
     assert lines[:4] == [
         "branch: mail.example.com refused the password of u: check password",
@@ -91,15 +94,20 @@ def test_each_failed_profile_paused_target_and_quarantined_mail_has_its_line() -
 
 def test_mail_that_waits_for_another_target_is_told() -> None:
     """It was routed when another target was named, and must not silently go elsewhere or wait for ever."""
-    standing = Status(
-        at=0,
-        profiles=(),
-        deliveries={"local": {"deferred": 3}, "pull-1": {"pending": 1, "deferred": 1, "delivered": 5}, "pull-2": {}},
-        targets=(TargetStatus(name="pull-1", reason="connection refused", paused_since=0),),
-        quarantined=(),
+    found = standing(
+        targets=(
+            target("local", deliveries={"deferred": waiting(3)}),
+            target(
+                "pull-1",
+                paused_since=0,
+                reason="connection refused",
+                deliveries={"pending": waiting(), "deferred": waiting()},
+            ),
+            target("pull-2", deliveries={"quarantined": waiting()}),
+        ),
     )
 
-    assert complaints(PullReport(profiles=(pulled(left=2),)), standing, {"local"}) == [
+    assert complaints(PullReport(profiles=(pulled(left=2),)), found, {"local"}) == [
         "2 deliveries of an earlier pull wait for target pull-1: pull once more with the target they had"
     ]
 
@@ -108,7 +116,7 @@ def test_json_tells_the_same() -> None:
     """Scripts get the counts apart."""
     report = PullReport(profiles=(pulled(deleted=2, recipients={"ann@a.example": 2}),))
 
-    found = document(report, complaints(report, NOTHING, ()))
+    found = document(report, complaints(report, standing(), ()))
 
     assert found["done"] is True
     assert found["profiles"][0]["deleted"] == 2
