@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 
 from common import __version__
 from common.failures import PpsError
-from manager.cli import explain, log, pull, service, setup, status
+from manager.cli import explain, importing, log, pull, service, setup, status
 
 FAILED: Final = 1
 MISUSED: Final = 2
@@ -49,6 +49,7 @@ def build() -> typer.Typer:
     app.callback(invoke_without_command=True)(_root)
     for command in _COMMANDS:
         app.command()(command)
+    app.command("import")(importing.import_)
     return app
 
 

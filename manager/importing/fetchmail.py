@@ -1,0 +1,280 @@
+"""A .fetchmailrc in our keys: each account of each server becomes a draft of a profile. Pure."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from manager.importing.drafts import POSTMASTER, Draft, Remark, name_of
+from manager.importing.entries import Entries, Option, Server, User, read_entries
+from manager.importing.fetchmail_remarks import ALWAYS_SO, HELD, REMARKS
+from manager.importing.fetchmail_target import target_of
+
+_PORTS: Final = {"pop3": 110, "pop3s": 995}
+_DEFAULT_INTERVAL: Final = 600
+_SHORTEST: Final = 10
+_LONGEST: Final = 7 * 86400
+_POP3: Final = frozenset({"pop3", "apop", "auto", "sdps"})
+_AUTHS: Final = {
+    "password": "password",
+    "any": "auto",
+    "cram-md5": "cram-md5",
+    "cram": "cram-md5",
+    "apop": "apop",
+    "oauthbearer": "oauthbearer",
+    "xoauth2": "xoauth2",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Account:
+    """One user of one server, with what `defaults` adds to both."""
+
+    server: Server
+    user: User
+    entries: Entries
+    defaults: Server | None
+
+    def option(self, *names: str) -> Option | None:
+        """Return the last of these options, of the account, else of the defaults."""
+        return next((option for option in self.options() if option.name in names), None)
+
+    def value(self, *names: str) -> str | None:
+        """Return the value of the last of these options."""
+        option = self.option(*names)
+        return "".join(option.values[:1]) if option and option.on else None
+
+    def on(self, name: str) -> bool:
+        """Whether an option is switched on."""
+        option = self.option(name)
+        return option is not None and option.on
+
+    def options(self) -> Iterator[Option]:
+        """Walk through the options, the one that counts first."""
+        yield from reversed(self.user.options)
+        yield from reversed(self.server.options)
+        if self.defaults:
+            for user in self.defaults.users:
+                yield from reversed(user.options)
+            yield from reversed(self.defaults.options)
+
+    def setting(self, name: str) -> Option | None:
+        """Return the last `set` of this name."""
+        return next((option for option in reversed(self.entries.settings) if option.name == name), None)
+
+    def users(self) -> Iterator[User]:
+        """Walk through whose local names count: the account's, with those of the defaults."""
+        yield self.user
+        if self.defaults:
+            yield from self.defaults.users
+
+
+def read_fetchmailrc(source: str, *, me: str) -> tuple[list[Draft], list[Remark]]:
+    """Return a draft for each account, and what belongs to none; `me` is who would run fetchmail."""
+    entries = read_entries(source)
+    accounts = list(_accounts(entries))
+    drafts = [_draft(account, me) for account in accounts if _speaks_pop3(account)]
+    others = [_other_protocol(account) for account in accounts if not _speaks_pop3(account)]
+    return drafts, [*others, *_settings(entries), *_odd(entries)]
+
+
+def _accounts(entries: Entries) -> Iterator[_Account]:
+    for server in entries.servers:
+        spare = entries.defaults.users[:1] if entries.defaults else []
+        for user in server.users or spare or [User(line=server.line)]:
+            yield _Account(server=server, user=user, entries=entries, defaults=entries.defaults)
+
+
+def _draft(account: _Account, me: str) -> Draft:
+    host = account.value("via") or account.server.name
+    remote = next((user.remote for user in account.users() if user.remote), None)
+    draft = Draft(line=account.user.line, keys={"server": None, "user": remote or me})
+    if not remote:
+        draft.remark(account.user.line, "user", "none is named, and fetchmail takes who runs it", "check `user`")
+    draft.keys["name"] = name_of(draft.keys["user"], account.server.name)
+    draft.keys["server"] = _server(account, host, draft)
+    _encryption(account, draft)
+    _password(account, draft)
+    _recipients(account, draft, me)
+    _policy(account, draft)
+    draft.target = target_of(account.option("smtphost"), lmtp=account.on("lmtp"), draft=draft)
+    if (invisible := account.setting("invisible")) and invisible.on:
+        draft.target["received"] = False
+    _remarks(account, draft)
+    return draft
+
+
+def _protocol(account: _Account) -> tuple[str, int]:
+    option = account.option("protocol")
+    return ("".join(option.values[:1]).lower(), option.line) if option else ("auto", account.server.line)
+
+
+def _speaks_pop3(account: _Account) -> bool:
+    return _protocol(account)[0] in _POP3
+
+
+def _other_protocol(account: _Account) -> Remark:
+    spoken, line = _protocol(account)
+    return Remark(
+        line=line, what=f"protocol {spoken[:16]}", why="PPS speaks POP3 only", instead="leave this mailbox to fetchmail"
+    )
+
+
+def _server(account: _Account, host: str, draft: Draft) -> str:
+    spoken, line = _protocol(account)
+    if spoken == "auto":
+        draft.remark(
+            line, "protocol", "none is set, and fetchmail tries IMAP first", "make sure that the server has POP3"
+        )
+    elif spoken == "sdps":
+        draft.remark(
+            line, "protocol sdps", "Demon's extension is not spoken", "nothing: recipients come from To and Cc"
+        )
+    ssl = account.on("ssl")
+    service = account.value("service") or ("pop3s" if ssl else "pop3")
+    port = _PORTS.get(service, service)
+    return f"{f'[{host}]' if ':' in host else host} {port}{'s' if ssl else ''}"
+
+
+def _encryption(account: _Account, draft: Draft) -> None:
+    sslproto = account.option("sslproto")
+    if sslproto and not account.on("ssl"):
+        draft.keys["tls"] = "none" if not "".join(sslproto.values) else "starttls"
+    draft.keys["ca"] = account.value("sslcertfile")
+    check = account.option("sslcertck")
+    if check and not check.on:
+        draft.remark(
+            check.line, "no sslcertck", "PPS always verifies certificates", "set `ca` to the server's own authority"
+        )
+
+
+def _password(account: _Account, draft: Draft) -> None:
+    typed, file = account.option("password"), account.option("passwordfile")
+    if typed and typed.values:
+        draft.keep_password(typed.values[0], typed.line)
+    elif file and file.values:
+        draft.keys["password"] = f"file:{file.values[0]}"
+    else:
+        draft.remark(
+            account.user.line, "password", "fetchmail asks, or looks into ~/.netrc", "put it where `password` says"
+        )
+
+
+def _recipients(account: _Account, draft: Draft, me: str) -> None:
+    names = [name for user in account.users() for name in user.names]
+    wildcard = any(user.wildcard for user in account.users())
+    domain = account.value("smtpaddress") or "localhost"
+    forced = account.value("smtpname")
+    if wildcard or len(names) > 1:
+        _distribute(account, draft)
+        draft.keys["aliases"] = {one.theirs: [one.here] for one in names if one.theirs != one.here}
+        if not wildcard and not _all_values(account, "localdomains"):
+            draft.keys["users"] = [one.here for one in names]
+        return
+    here = forced or (names[0].here if names else me)
+    draft.keys["local_user"] = here if "@" in here else f"{here}@{domain}"
+    if not names and not forced:
+        draft.remark(
+            account.user.line, "is", "no local user is named, and fetchmail takes who runs it", "check `local_user`"
+        )
+
+
+def _distribute(account: _Account, draft: Draft) -> None:
+    """Multidrop: domains whose addresses count; fetchmail's own host aliases are local too."""
+    domains = _all_values(account, "localdomains")
+    if not domains:
+        domains = [account.server.name, *_all_values(account, "aka")]
+        draft.remark(
+            account.server.line,
+            "multidrop",
+            "without `localdomains`, fetchmail takes the server's own names for local domains",
+            "check `local_domain`",
+        )
+    draft.keys |= {"local_domain": domains, "distribute": True}
+    postmaster = account.setting("postmaster")
+    draft.keys["local_user"] = "".join(postmaster.values) if postmaster else POSTMASTER
+    _envelope(account, draft)
+
+
+def _envelope(account: _Account, draft: Draft) -> None:
+    envelope = account.option("envelope")
+    if envelope is None:
+        draft.remark(
+            account.user.line,
+            "envelope",
+            "fetchmail reads Received by default, and PPS To and Cc",
+            "see `pps explain`, and `envelope` for a field that your provider adds",
+        )
+    if envelope is None or not envelope.on or not envelope.values[1:]:
+        return
+    skipped, field = envelope.values[:2]
+    if field.rstrip(":").lower() == "received":
+        draft.remark(
+            envelope.line,
+            "envelope Received",
+            "PPS believes it only of hosts that are named",
+            "set envelope and `envelope_by`, or leave it to To and Cc",
+        )
+        return
+    place = int(skipped) + 1 if skipped.isdigit() else 1
+    draft.keys["envelope"] = [f"{field.rstrip(':')}:{place}" if place > 1 else field.rstrip(":")]
+    draft.keys["envelope_prefix"] = account.value("qvirtual")
+
+
+def _all_values(account: _Account, name: str) -> list[str]:
+    return [value for option in account.options() if option.name == name for value in option.values]
+
+
+def _policy(account: _Account, draft: Draft) -> None:
+    if account.server.skipped:
+        draft.keys["enabled"] = False
+    if account.on("keep"):
+        draft.keys["keep"] = True
+    if (limit := account.value("limit") or "0").isdigit() and int(limit):
+        draft.keys["max_size"] = int(limit)
+    auth = (account.value("authenticate") or "").lower()
+    if auth and auth not in _AUTHS:
+        draft.remark(account.server.line, f"auth {auth[:16]}", "PPS doesn't know it", "ask for another way to sign in")
+    elif auth not in {"", "any", "password"}:
+        draft.keys["auth"] = _AUTHS[auth]
+    if account.value("protocol") in {"apop", "APOP"}:
+        draft.keys["auth"] = "apop"
+    draft.keys["interval"] = _interval(account, draft)
+
+
+def _interval(account: _Account, draft: Draft) -> int | None:
+    daemon, every = account.setting("daemon"), account.value("interval") or "1"
+    said = "".join(daemon.values) if daemon else ""
+    if not said.isdigit() or not int(said):
+        return None
+    seconds = int(said) * (int(every) if every.isdigit() and int(every) else 1)
+    within = min(max(seconds, _SHORTEST), _LONGEST)
+    if within != seconds:
+        line = daemon.line if daemon else draft.line
+        draft.remark(line, "daemon", f"{seconds} s is out of PPS's range", f"`interval` is {within} s now")
+    return None if within == _DEFAULT_INTERVAL else within
+
+
+def _remarks(account: _Account, draft: Draft) -> None:
+    seen = set()
+    for option in account.options():
+        if option.name in seen or (option.name, option.on) in ALWAYS_SO:
+            continue
+        seen.add(option.name)
+        if option.on and option.name in HELD:
+            draft.hold(option.line, option.name, *HELD[option.name])
+        elif option.on and option.name in REMARKS:
+            draft.remark(option.line, option.name, *REMARKS[option.name])
+
+
+def _settings(entries: Entries) -> Iterator[Remark]:
+    for option in entries.settings:
+        if option.on and option.name in REMARKS:
+            why, instead = REMARKS[option.name]
+            yield Remark(line=option.line, what=f"set {option.name}", why=why, instead=instead)
+
+
+def _odd(entries: Entries) -> Iterable[Remark]:
+    for line in dict.fromkeys(word.line for word in entries.odd):
+        yield Remark(
+            line=line, what="a word", why="fetchmail's manual has no such option there", instead="check that entry"
+        )
