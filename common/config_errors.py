@@ -14,6 +14,9 @@ from common.messages import one_line
 MAX_LINE: Final = 500
 """Characters of a complaint: a long value is cut, so that the line stays one that a person reads."""
 
+MAX_KNOWN: Final = 12
+"""Known words that are told where none is near: more are no help."""
+
 _PLACE: Final = re.compile(
     r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL
 )
@@ -50,6 +53,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     matches = difflib.get_close_matches(word[:64], words, n=1)
     if matches:
         return f'did you mean "{matches[0]}"?'
+    if len(words) > MAX_KNOWN:
+        return "docs/configuration.md has them all, and so has the file that `pps init` writes"
     return f"known are {', '.join(words)}" if words else "none is defined"
 
 

@@ -11,6 +11,9 @@ from typing import Any, ClassVar, Final, TypeVar
 import msgpack
 from pydantic import ConfigDict, StrictBool, StrictBytes, StrictInt, StrictStr, TypeAdapter, ValidationError
 
+from common.addresses import MAX_DOMAIN, is_address
+from common.routing_policy import RoutingPolicy
+
 VERSION: Final = 1
 
 MAX_INLINE: Final = 64 * 1024
@@ -23,19 +26,10 @@ MAX_INLINE_FAN_OUT: Final = 1024 * 1024
 """Size times recipients up to which jobs carry the mail inline; above it, the router makes one blob for all."""
 
 MAX_MESSAGE: Final = 1024 * 1024
-"""Octets of one encoded message: a header block, a thousand domains and room; far below RabbitMQ 4's 16 MiB."""
+"""Octets of one encoded message: a header block, a policy of 384 KiB and room; far below RabbitMQ 4's 16 MiB."""
 
 MAX_TEXT: Final = 512
 """Characters of a reply or reason."""
-
-MAX_ADDRESS: Final = 320
-"""Octets of an address: 64 of local part, "@", 255 of domain (RFC 5321, section 4.5.3.1)."""
-
-MAX_DOMAIN: Final = 255
-"""Octets of a domain (RFC 5321, section 4.5.3.1.2)."""
-
-MAX_NAMES: Final = 1000
-"""Local domains in one policy."""
 
 MAX_NAME: Final = 64
 """Characters of a target's name and of a mailbox hash."""
@@ -124,27 +118,6 @@ Content = Inline | Blob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RoutingPolicy:
-    """How a profile's mail is distributed; it travels with each mail, so that a router needs no configuration."""
-
-    __pydantic_config__: ClassVar = _EXACT
-
-    distribute: StrictBool  # False: everything goes to the fallback user
-    local_domains: tuple[StrictStr, ...]  # lower-case A-labels; the first is what a bare local user belongs to
-    fallback: StrictStr  # the recipient for mail that names no local user: "user@domain", or a bare "user"
-    same_users: StrictBool = False  # every local domain has the users of the first
-
-    def __post_init__(self) -> None:
-        _require(len(self.local_domains) <= MAX_NAMES, "too many local domains")
-        _require(bool(self.local_domains) or not self.distribute, "distribution needs a local domain")
-        for domain in self.local_domains:
-            _require(
-                0 < len(domain) <= MAX_DOMAIN and domain.isascii() and domain == domain.lower(), "not an A-label domain"
-            )
-        _require_address(self.fallback)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MailFetched:
     """One mail was fetched and is recorded in the ledger; a router decides who gets it."""
 
@@ -200,7 +173,7 @@ class DeliveryJob:
         _require_id(self.profile_id)
         _require_address(self.recipient)
         _require_address(self.fallback)
-        _require(self.sender == "" or _is_address(self.sender), "not an envelope sender")
+        _require(self.sender == "" or is_address(self.sender), "not an envelope sender")
         _require_target(self.target)
         _require(len(self.digest) == DIGEST, "not a SHA-256")
         _require(self.attempt >= 1, "attempts count from 1")
@@ -287,7 +260,9 @@ def _names(kind: type) -> tuple[str, ...]:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, Inline | Blob | RoutingPolicy):
+    if isinstance(value, RoutingPolicy):
+        return value.travelling()
+    if isinstance(value, Inline | Blob):
         return {name: getattr(value, name) for name in _names(type(value))}
     return value
 
@@ -320,11 +295,4 @@ def _require_target(value: str) -> None:
 
 
 def _require_address(value: str) -> None:
-    _require(_is_address(value), "not an address")
-
-
-def _is_address(value: str) -> bool:
-    """Whether this is safe as an SMTP argument and a log field: one line, bounded, no angle bracket or blank."""
-    return (
-        0 < len(value.encode(errors="replace")) <= MAX_ADDRESS and value.isprintable() and not set(value) & set("<> ")
-    )
+    _require(is_address(value), "not an address")

@@ -9,12 +9,14 @@ from enum import StrEnum
 from typing import Annotated, Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
-import idna
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
+from common.addresses import a_label, local_user
 from common.hours import Window, parse_window, parse_zone
+from common.key_form import Form
 from common.measures import SECONDS, parse_duration, parse_size
-from common.messages import MAX_DOMAIN, MAX_NAMES, RoutingPolicy
+from common.routing_keys import RoutingKeys
+from common.routing_policy import MAX_NAMES, RoutingPolicy
 from common.secrets import KINDS, REFERENCE
 
 POP3_PORT: Final = 110
@@ -36,7 +38,6 @@ MAX_WINDOWS: Final = 32
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _SERVER: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(?:\s+|:)(?P<port>\d{1,5})(?P<tls>s?)")
 _MAX_PORT: Final = 65535
-_MAX_LOCAL_PART: Final = 64  # RFC 5321, section 4.5.3.1.1
 
 
 class Server(NamedTuple):
@@ -63,21 +64,6 @@ def parse_server(text: object) -> Server:
     if match is None:
         raise ValueError(f'{text!r} is not "HOST PORT" or, with TLS from the first byte, "HOST PORTs"')
     return _server(match["host"], int(match["port"]), implicit_tls=match["tls"] == "s")
-
-
-def a_label(domain: str) -> str:
-    """Return the lower-case A-label form of a domain (RFC 5890), or raise ValueError."""
-    text = domain.strip().rstrip(".").lower()
-    try:
-        ascii_form = text if text.isascii() else idna.encode(text, uts46=True).decode()
-    except idna.IDNAError as error:
-        raise ValueError(f"{domain!r} is not a domain") from error
-    labels = ascii_form.split(".")
-    if len(ascii_form) > MAX_DOMAIN or not all(
-        re.fullmatch(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", s) for s in labels
-    ):
-        raise ValueError(f"{domain!r} is not a domain")
-    return ascii_form
 
 
 def _server_from_url(text: str) -> Server:
@@ -159,11 +145,7 @@ def _name(value: object) -> object:
 def _local_user(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError("write it as a user or user@domain")  # noqa: TRY004 (pydantic reads ValueError)
-    local, at, domain = value.strip().rpartition("@")
-    local = (local if at else domain).lower()
-    if not re.fullmatch(r"[^\s<>\"(),:;@\[\\\]\x00-\x20\x7f]+", local) or len(local.encode()) > _MAX_LOCAL_PART:
-        raise ValueError(f"{value!r} is not a user or user@domain")
-    return f"{local}@{a_label(domain)}" if at else local
+    return local_user(value)
 
 
 class Tls(StrEnum):
@@ -204,13 +186,6 @@ class Order(StrEnum):
     NEWEST = "newest"  # the other way round
 
 
-class Form(NamedTuple):
-    """How a key's value is written, for people: docs/configuration.md shows it. Pydantic passes over it."""
-
-    kind: str
-    limits: str = ""
-
-
 Name = Annotated[str, BeforeValidator(_name), Form("name", "letters, digits and dashes, at most 64")]
 ServerField = Annotated[
     Server,
@@ -228,10 +203,8 @@ Domains = Annotated[tuple[str, ...], BeforeValidator(_domains), Form("list of do
 LocalUser = Annotated[str, BeforeValidator(_local_user), Form("user, or user@domain")]
 
 
-class Profile(BaseModel):
-    """The settings of one remote mailbox and its local side."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+class MailboxKeys(BaseModel):
+    """Where the mailbox is, how it is polled, and whose it is."""
 
     name: Name = Field(description="What this profile is called in commands, tables and the log.")
     server: ServerField = Field(description='Where the mailbox is: "HOST PORT", or "HOST PORTs" with TLS at once.')
@@ -262,6 +235,12 @@ class Profile(BaseModel):
     time_zone: TimeZone | None = Field(default=None, description="Of hours; without it, the fetcher's machine's own.")
     custody: Custody = Field(default=Custody.REMOTE, description='"blob" where the server hides mail once retrieved.')
 
+
+class Profile(RoutingKeys, MailboxKeys):  # in tables and complaints, keys of the last come first
+    """The settings of one remote mailbox and its local side."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         if self.distribute and not self.local_domain:
@@ -270,6 +249,7 @@ class Profile(BaseModel):
             raise ValueError("same_users = true needs local_domain")
         if self.server.implicit_tls and self.tls in {Tls.STARTTLS, Tls.NONE}:
             raise ValueError(f'tls = "{self.tls}" contradicts server = "{self.server}": drop the s after the port')
+        _ = self.policy  # raises where its keys contradict each other
         return self
 
     @property
@@ -293,7 +273,7 @@ class Profile(BaseModel):
     @property
     def policy(self) -> RoutingPolicy:
         """Return what a router needs to know of this profile."""
-        return RoutingPolicy(
+        return self.routing_policy(
             distribute=self.distribute,
             local_domains=self.local_domain,
             fallback=self.fallback,

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ValidationError
 from common.config import Config, Service, TargetSettings, anchored_profile
 from common.config_errors import model_complaint
 from common.failures import UsageError
-from common.messages import RoutingPolicy
 from common.profile import Profile
+from common.routing_policy import RoutingPolicy
 
 NAME: Final = "pull"
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from common.header import split_header
-from common.messages import MAX_HEADER, RoutingPolicy
+from common.messages import MAX_HEADER
+from common.routing_policy import RoutingPolicy
 from router.headers import fields_of
 from router.loops import loop_reason
 from router.recipients import Recipients, recipients_of

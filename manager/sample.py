@@ -51,6 +51,18 @@ distribute = true                      # distribute mail to the local users that
 interval = "10m"                       # from one poll to the next
 target = "local"
 # same_users = false                   # true: every local domain has the users of the first
+# users = ["ann", "bob"]               # the local users; mail for others goes to local_user. Without: whoever is named
+# subaddress = "keep"                  # "strip": ann+lists is delivered as ann
+# subaddress_separator = "+"           # what begins a subaddress: any of these
+# fallback_subaddress = false          # true: mail for an unknown user x goes to local_user+x
+# envelope = ["X-Original-To"]         # fields in which the provider notes the recipient: `pps explain` shows them
+# envelope_hops = 0                    # how many Received fields may stand above such a field
+# envelope_prefix = "mbox-user-"       # what qmail puts before the user there
+# envelope_by = ["*.example.net"]      # with envelope = ["Received"]: whose "for" is believed
+# resent = false                       # true: the newest Resent-To and Resent-Cc decide, before To and Cc
+# bcc = false                          # true: Bcc names recipients too, where a mail still has it
+# aliases = { "sales-*" = ["ann", "bob"] }         # local names, and the users they stand for
+# lists = { "news.lists.example" = ["ann"] }       # mailing lists by List-Id or address, and the users on them
 # tls = "auto"                         # as the port says, and encrypted; "none" allows cleartext
 # ca = "provider-ca.pem"               # trust these certificates instead of the system's
 # keep = false                         # true: mail stays on the server after it is delivered; "14d": so long

@@ -6,10 +6,10 @@ read is no address.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from common.profile import a_label
+from common.addresses import a_label
 
 MAX_DOMAIN_OCTETS: Final = 1020
 """What is read as a domain: four octets of UTF-8 for each of the 255 that one may have. Bounds the work of IDNA."""
@@ -22,24 +22,26 @@ class Address(NamedTuple):
     domain: str  # lower-case A-labels, or a domain literal in its brackets
 
 
-class _Token(NamedTuple):
+class Token(NamedTuple):
+    """A piece of a field's value; what stood in a gap before it, a comment too, is gone."""
+
     kind: bytes  # one of the four below, or the octet itself: "@", ",", "<" and what else there may be
     text: bytes
     folded: bool  # a line end stands in the gap before it
 
 
-_WORD: Final = b"word"  # atoms and dots; the dots are looked at later
+WORD: Final = b"word"  # atoms and dots; the dots are looked at later
 _QUOTED: Final = b"quoted"  # the inside of a quoted string
 _LITERAL: Final = b"literal"
 _ENCODED: Final = b"encoded"  # RFC 2047: may hold anything, names nobody
-_LOCAL: Final = (_WORD, _QUOTED)
+_LOCAL: Final = (WORD, _QUOTED)
 _SEPARATORS: Final = (b",", b";")
-_READABLE: Final = frozenset((_ENCODED, _WORD, _LITERAL, _QUOTED, b"@"))
+_READABLE: Final = frozenset((_ENCODED, WORD, _LITERAL, _QUOTED, b"@"))
 
 _ATOM: Final = rb"\w!#$%&'*+\-/=?^`{|}~\x80-\xff"
 _GAP: Final = rb"([ \t\r\n]*+)"
 _NAMES: Final = rb"(=\?[\w.+*:'\-]*+\?[bBqQ]\?[^?\r\n]*+\?=)|([" + _ATOM + rb".]++)|(\[[^\[\]\\]*+\])"
-_KINDS: Final = (b"", b"", _ENCODED, _WORD, _LITERAL, _QUOTED)  # by the groups of a token
+_KINDS: Final = (b"", b"", _ENCODED, WORD, _LITERAL, _QUOTED)  # by the groups of a token
 _TOKEN: Final = re.compile(_GAP + b"(?:" + _NAMES + rb'|"((?:[^"\\]++|\\.)*+)"|.)', re.DOTALL)
 _TOKEN_UNQUOTED: Final = re.compile(_GAP + b"(?:" + _NAMES + rb"|.)", re.DOTALL)
 _PAIR_OR_FOLD: Final = re.compile(rb"\\(.)|\r?\n", re.DOTALL)
@@ -50,13 +52,18 @@ _DOMAIN_LITERAL: Final = re.compile(rb"\[[!-~]+\]")
 
 def addresses_of(value: bytes) -> list[Address]:
     """Return the addresses that a field's value names, in order, duplicates included."""
+    return addresses_among(tokens_of(value))
+
+
+def addresses_among(tokens: Iterable[Token]) -> list[Address]:
+    """Return the addresses that these tokens of a value name."""
     found: list[Address] = []
-    for piece, in_angle in _pieces(value):
+    for piece, in_angle in _pieces(tokens):
         found += _read(piece, in_angle=in_angle)
     return found
 
 
-def _tokens(value: bytes) -> Iterator[_Token]:
+def tokens_of(value: bytes) -> Iterator[Token]:
     """Yield the tokens; white space and comments are gaps.
 
     A quote or parenthesis that nothing closes stands for itself, and so do all after it: a field full of them would
@@ -76,7 +83,7 @@ def _tokens(value: bytes) -> Iterator[_Token]:
                     continue
             elif kind == b'"':
                 pattern = _TOKEN_UNQUOTED
-        yield _Token(kind, match[match.lastindex or 0], folded)
+        yield Token(kind, match[match.lastindex or 0], folded)
         folded = False
 
 
@@ -90,22 +97,23 @@ def _end_of_comment(value: bytes, start: int) -> int | None:
     return None
 
 
-def _pieces(value: bytes) -> Iterator[tuple[list[_Token], bool]]:
+def _pieces(tokens: Iterable[Token]) -> Iterator[tuple[list[Token], bool]]:
     """Yield what may be an address, and whether it stood in angle brackets, where no display name can be.
 
     A missing ">" ends where the next address begins. What stands beside an address in brackets is its display name.
     """
-    piece: list[_Token] = []
+    piece: list[Token] = []
     in_angle = named = False  # named: brackets were seen since the last separator
-    for token in _tokens(value):
+    for token in tokens:
         kind = token.kind
         if kind == b"<":
             if in_angle:
                 yield piece, True
             piece, in_angle, named = [], True, True
-        elif kind == b">" and in_angle:
-            yield piece, True
-            piece, in_angle = [], False
+        elif kind == b">":
+            if in_angle or not named:  # without its "<", it ends what stands before it
+                yield piece, in_angle
+            piece, in_angle, named = [], False, True
         elif kind == b":" and (not in_angle or _is_prefix(piece)):
             piece, named = [], in_angle  # a group's name, or a route
         elif kind in _SEPARATORS and not (kind == b"," and in_angle and _is_route(piece)):
@@ -118,16 +126,16 @@ def _pieces(value: bytes) -> Iterator[tuple[list[_Token], bool]]:
         yield piece, in_angle
 
 
-def _is_route(piece: list[_Token]) -> bool:
+def _is_route(piece: list[Token]) -> bool:
     """Whether this begins as <@one.example,@two.example:user@domain> does (RFC 5322, section 4.4)."""
     return bool(piece) and piece[0].kind == b"@"
 
 
-def _is_prefix(piece: list[_Token]) -> bool:
+def _is_prefix(piece: list[Token]) -> bool:
     return _is_route(piece) or (len(piece) == 1 and piece[0].text.lower() == b"mailto")
 
 
-def _read(piece: list[_Token], *, in_angle: bool) -> list[Address]:
+def _read(piece: list[Token], *, in_angle: bool) -> list[Address]:
     """Return the address in brackets, or those of a bare piece, where words before "local@domain" count for nothing."""
     runs = _runs(piece, in_angle=in_angle)
     kinds = [run[0].kind for run in runs]
@@ -139,16 +147,25 @@ def _read(piece: list[_Token], *, in_angle: bool) -> list[Address]:
             continue
         if at == 0 or at + 1 == len(runs) or b"@" in kinds[at + 2 : at + 3]:
             return []  # "a@b@c" may mean anything: to believe its last part would be to relay
-        local, domain = _local_part(runs[at - 1]), _domain(runs[at + 1])
-        if local is None or domain is None:
+        address = _address(runs[at - 1], runs[at + 1])
+        if address is None:
             return []
-        found.append(Address(local, domain))
+        found.append(address)
     return found
 
 
-def _runs(piece: list[_Token], *, in_angle: bool) -> list[list[_Token]]:
+def _address(before: list[Token], after: list[Token]) -> Address | None:
+    """Return the address on both sides of an "@". Outlook puts single quotes around whole ones: 'ann@far.example'."""
+    if before[0].kind == after[0].kind == WORD and before[0].text[:1] == after[-1].text[-1:] == b"'":
+        before = [before[0]._replace(text=before[0].text[1:]), *before[1:]]
+        after = [*after[:-1], after[-1]._replace(text=after[-1].text[:-1])]
+    local, domain = _local_part(before), _domain(after)
+    return Address(local, domain) if local and domain else None
+
+
+def _runs(piece: list[Token], *, in_angle: bool) -> list[list[Token]]:
     """Group the tokens that are one local part or domain: white space may stand around dots (RFC 5322, section 4.4)."""
-    runs: list[list[_Token]] = []
+    runs: list[list[Token]] = []
     for token in piece:
         if runs and token.kind in _LOCAL and _joins(runs[-1][-1], token, in_angle=in_angle):
             runs[-1].append(token)
@@ -157,18 +174,18 @@ def _runs(piece: list[_Token], *, in_angle: bool) -> list[list[_Token]]:
     return runs
 
 
-def _joins(left: _Token, right: _Token, *, in_angle: bool) -> bool:
+def _joins(left: Token, right: Token, *, in_angle: bool) -> bool:
     """Whether a word or quoted string belongs to what stands before it."""
     if left.kind not in _LOCAL:
         return False
-    if left.kind == _WORD and left.text.endswith(b"."):
+    if left.kind == WORD and left.text.endswith(b"."):
         return True
-    if right.kind == _WORD and right.text.startswith(b"."):
+    if right.kind == WORD and right.text.startswith(b"."):
         return True
     return in_angle and right.folded and left.kind == right.kind  # a program that folds anywhere cut a word in two
 
 
-def _local_part(run: list[_Token]) -> str | None:
+def _local_part(run: list[Token]) -> str | None:
     """Return a local part without its quotes where it can do without: "ann"@x and ann@x are one."""
     if run[0].kind not in _LOCAL:
         return None
@@ -181,13 +198,13 @@ def _local_part(run: list[_Token]) -> str | None:
         return None
 
 
-def _domain(run: list[_Token]) -> str | None:
+def _domain(run: list[Token]) -> str | None:
     text = b"".join([token.text for token in run])
     if run[0].kind == _LITERAL:
         return text.decode().lower() if _DOMAIN_LITERAL.fullmatch(text) else None
-    if len(text) > MAX_DOMAIN_OCTETS or any(token.kind != _WORD for token in run):
+    if len(text) > MAX_DOMAIN_OCTETS or any(token.kind != WORD for token in run):
         return None
     try:
-        return a_label(text.decode())
+        return a_label(text.partition(b"?")[0].decode())  # mailto:ann@far.example?subject=…
     except ValueError:
         return None

@@ -1,42 +1,25 @@
 """Who gets a mail, and why. Pure: a header block and a routing policy in, recipients with reasons out.
 
-The rule: addresses in To and Cc of the top-level header, in the local domains. If there are none, or the header is too
-large to be believed, the fallback user. No recipient taken from a header ever lies outside the local domains.
+The rule: addresses in To and Cc of the top-level header, in the local domains. A policy may believe the provider's
+envelope fields first, and know lists, aliases and users. If nobody is named, or the header is too large to be believed,
+the fallback user. No recipient taken from a header ever lies outside the local domains.
 """
 
-import re
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
-from common.messages import MAX_ADDRESS, RoutingPolicy
-from router.addresses import Address, addresses_of
+from common.addresses import MAX_ADDRESS, MAX_LOCAL_PART
+from common.messages import MAX_TEXT, one_line
+from common.routing_policy import RoutingPolicy
+from router.addresses import addresses_of
 from router.headers import MAX_FIELDS, Field, fields_of, return_path
+from router.local_users import LocalUsers, local_users
+from router.naming import Naming, by_content, by_envelope, shown, sources
+from router.rules import Rule
 
 MAX_RECIPIENTS: Final = 1000
 """Local recipients of one mail; more is a directory harvest, not a letter."""
-
-MAX_LOCAL_PART: Final = 64
-"""Octets of a local part (RFC 5321, section 4.5.3.1.1)."""
-
-_NAMED_IN: Final = {"to": "To", "cc": "Cc"}
-
-_UNSAFE: Final = re.compile(
-    r"[^!#$%&'*+\-/=?^`{|}~.\w\x80-\U0010ffff]"  # what would need quotes: blanks, controls, brackets, "@"
-    r"|[!%/|]"  # "user%other.example", "other.example!user": some servers relay these; paths and pipes
-    r"|\A[-.]|\.\.|\.\Z"  # an option to a program that a server calls; a path; no dot-atom
-)
-
-
-class Rule(StrEnum):
-    """What made somebody a recipient."""
-
-    TO_CC = "to-cc"  # named in To or Cc, in a local domain
-    SAME_USERS = "same-users"  # the same, in another local domain than the first, which has the same users
-    FALLBACK = "fallback"  # nobody was named
-    ALL = "all"  # the mailbox is not distributed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +27,7 @@ class Recipient:
     """A local address that a mail goes to."""
 
     address: str  # lower-case local part @ A-label domain; the fallback's is as the administrator wrote it
-    field: str  # "To" or "Cc"; "" where no field named it
+    field: str  # "To", "Cc", "Delivered-To", …; "" where no field named it
     position: int  # of that field in the header, from 1; 0 where no field named it
     rule: Rule
     reason: str  # for people, one line
@@ -55,7 +38,7 @@ class Recipients:
     """Everybody who gets a mail, in order of first mention, and its envelope sender."""
 
     recipients: tuple[Recipient, ...]  # never empty
-    fallback: bool  # the header named nobody
+    fallback: bool  # the header named nobody, or nobody who is a user
     why: str  # why the fallback user gets it; "" where it is not so
     sender: str  # "" is the null sender
 
@@ -81,10 +64,12 @@ def recipients_in(fields: Sequence[Field], policy: RoutingPolicy, *, header_cut:
         return fallen_back(policy, f"the header has more than {MAX_FIELDS} fields", sender)
     named = _named(fields, policy)
     if len(named) > MAX_RECIPIENTS:
-        return fallen_back(policy, f"To and Cc name more than {MAX_RECIPIENTS} local users", sender)
+        return fallen_back(policy, f"{sources(policy)} name more than {MAX_RECIPIENTS} local users", sender)
     if not named:
-        return fallen_back(policy, "To and Cc name no local user", sender)
-    return Recipients(recipients=tuple(named.values()), fallback=False, why="", sender=sender)
+        return fallen_back(policy, _why_nobody(policy), sender)
+    unknown = all(one.rule is Rule.UNKNOWN for one in named)
+    why = named[0].reason.partition(": ")[2] if unknown else ""
+    return Recipients(recipients=named, fallback=unknown, why=why, sender=sender)
 
 
 def fallen_back(policy: RoutingPolicy, why: str, sender: str = "") -> Recipients:
@@ -98,37 +83,60 @@ def _only(policy: RoutingPolicy, rule: Rule, why: str, sender: str) -> Recipient
     return Recipients(recipients=(recipient,), fallback=fell, why=why if fell else "", sender=sender)
 
 
-def _named(fields: Sequence[Field], policy: RoutingPolicy) -> dict[str, Recipient]:
-    local_domains = frozenset(policy.local_domains)
-    named: dict[str, Recipient] = {}
-    for field in fields:
-        if field.name in _NAMED_IN:
-            for address in addresses_of(field.value):
-                if address.domain in local_domains and (local := _safe_local_part(address.local)):
-                    recipient = _recipient(field, address, local, policy)
-                    named.setdefault(recipient.address, recipient)
-    return named
+def _why_nobody(policy: RoutingPolicy) -> str:
+    nobody = f"{sources(policy)} name no local user"
+    if not policy.envelope:
+        return nobody
+    names = dict.fromkeys(shown(entry.partition(":")[0]) for entry in policy.envelope)
+    return f"{' and '.join(names)}, where believed, and {nobody}"
 
 
-def _recipient(field: Field, address: Address, local: str, policy: RoutingPolicy) -> Recipient:
-    first = policy.local_domains[0]
-    mapped = policy.same_users and address.domain != first
-    rule = Rule.SAME_USERS if mapped else Rule.TO_CC
-    where = _NAMED_IN[field.name]
-    return Recipient(
-        address=f"{local}@{first if mapped else address.domain}",
-        field=where,
-        position=field.position,
-        rule=rule,
-        reason=f"{rule}: {where} names {local}@{address.domain}",
-    )
+def _named(fields: Sequence[Field], policy: RoutingPolicy) -> tuple[Recipient, ...]:
+    """Return whom the first source names that names anybody: one more than MAX_RECIPIENTS at most."""
+    users = local_users(policy)
+    for namings in by_envelope(fields, policy):
+        if found := _distinct(_recipients(namings, users, policy.envelope_prefix), policy):
+            return found
+    for namings in by_content(fields, policy):
+        if found := _distinct(_recipients(namings, users), policy):
+            return found
+    return ()
 
 
-def _safe_local_part(local: str) -> str | None:
-    """Return the lower-case local part if it may become an SMTP argument and a folder's name, else None."""
-    lowered = unicodedata.normalize("NFC", local.lower())
-    safe = lowered.isprintable() and _UNSAFE.search(lowered) is None and 0 < len(lowered.encode()) <= MAX_LOCAL_PART
-    return lowered if safe else None
+def _distinct(recipients: Iterable[Recipient], policy: RoutingPolicy) -> tuple[Recipient, ...]:
+    """Return each recipient once. Several unknown users are one mail to the fallback user, without a subaddress."""
+    found: dict[str, Recipient] = {}
+    for recipient in recipients:
+        found.setdefault(recipient.address, recipient)
+        if len(found) > MAX_RECIPIENTS:
+            break
+    unknown = [one for one in found.values() if one.rule is Rule.UNKNOWN]
+    if len(unknown) > 1:
+        first = Recipient(
+            address=policy.fallback,
+            field=unknown[0].field,
+            position=unknown[0].position,
+            rule=Rule.UNKNOWN,
+            reason=unknown[0].reason,
+        )
+        known = [one for one in found.values() if one.rule is not Rule.UNKNOWN]
+        return tuple({one.address: one for one in (first, *known)}.values())
+    return tuple(found.values())
+
+
+def _recipients(namings: Iterable[Naming], users: LocalUsers, prefix: str = "") -> Iterator[Recipient]:
+    for naming in namings:
+        if naming.address is None:
+            yield from (_recipient(user, naming, Rule.LIST, f"names {naming.list_name}") for user in naming.users)
+        elif meant := users.meant_by(naming.address, prefix):
+            rule = meant.how or naming.rule
+            says = f"names {meant.named}{', no known user' if rule is Rule.UNKNOWN else ''}"
+            yield from (_recipient(user, naming, rule, says) for user in meant.users)
+
+
+def _recipient(address: str, naming: Naming, rule: Rule, says: str) -> Recipient:
+    reason = one_line(f"{rule}: {naming.field} {says}", MAX_TEXT)
+    return Recipient(address=address, field=naming.field, position=naming.position, rule=rule, reason=reason)
 
 
 def _sender(fields: Sequence[Field]) -> str:

@@ -31,6 +31,10 @@ PROTOCOL_FILES: Final = {
     "router/addresses.py",
     "router/headers.py",
     "router/recipients.py",
+    "router/naming.py",
+    "router/envelope.py",
+    "router/lists.py",
+    "router/local_users.py",
     "router/fingerprint.py",
     "deliverer/replies.py",
 }

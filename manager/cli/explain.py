@@ -10,7 +10,7 @@ import typer
 from manager.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
-    from common.messages import RoutingPolicy
+    from common.routing_policy import RoutingPolicy
     from manager.explanation import Explanation
 
 STDIN: Final = "-"

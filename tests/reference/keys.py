@@ -11,7 +11,8 @@ from pydantic.fields import FieldInfo
 
 from common.config import Service, TargetSettings
 from common.config_errors import listed
-from common.profile import Form, Profile
+from common.key_form import Form
+from common.profile import Profile
 
 SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "[service]": Service,

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from common.header import split_header
-from common.messages import RoutingPolicy
+from common.routing_policy import RoutingPolicy
 from router.recipients import recipients_of
 from tests.mails import DOMAIN, FALLBACK, Sample, by_recipient, mail, varied
 from tests.sample import LOCAL_USERS, demo_mails
