@@ -1,10 +1,16 @@
-"""The lock of the one worker process, where the ledger or the broker is for one: taken here, and looked at."""
+"""The lock that makes one worker process the only one on its ledger, and what its holder says of itself in it.
 
+Others read there whom to send a signal, and how the holder took the last one.
+"""
+
+import contextlib
 import fcntl
+import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -15,9 +21,25 @@ LOOKS: Final = 5
 LOOK_SECONDS: Final = 0.02
 """Who only asks whether the lock is held holds it for microseconds: a start must not fail by that."""
 
+_MAX_OCTETS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who holds the lock."""
+
+    pid: int
+    reloads: bool = False  # whether it takes SIGHUP, as a service does and a pull doesn't
+    answered: int = 0  # reloads that it has dealt with
+    answer: str = ""  # how the last one went, in one line; empty: well
+
+
+Tell = Callable[[Holder], None]
+"""Writes into the lock file what its holder has to say."""
+
 
 @contextmanager
-def alone(config: Config) -> Iterator[None]:
+def alone(config: Config) -> Iterator[Tell]:
     """Hold the lock that makes this the only worker process on the ledger; raises UsageError if another has it."""
     path = lock_path(config)
     try:
@@ -30,7 +52,8 @@ def alone(config: Config) -> Iterator[None]:
                 f"[service] ledger: another process works on it (lock file {path}): SQLite and memory: are for one "
                 "process; for more, use ledger = postgresql://… and broker = amqp://… (PostgreSQL and RabbitMQ)"
             )
-        yield
+        _write(descriptor, Holder(pid=os.getpid()))
+        yield lambda holder: _write(descriptor, holder)
     finally:
         os.close(descriptor)
 
@@ -38,18 +61,27 @@ def alone(config: Config) -> Iterator[None]:
 def is_held(config: Config) -> bool | None:
     """Return whether a worker process holds the lock; None if we may not look. The file is not made by asking."""
     try:
-        descriptor = os.open(lock_path(config), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    except OSError:
+        return holder_of(config) is not None
+    except PpsError:
         return None
+
+
+def holder_of(config: Config) -> Holder | None:
+    """Return who works on a ledger that belongs to one process, None if nobody does; raises PpsError."""
+    path = lock_path(config)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise PpsError(f"[service] ledger: can't read its lock file {path}: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return _holder(os.pread(descriptor, _MAX_OCTETS, 0))
     finally:
         os.close(descriptor)
-    return False
+    return None
 
 
 def is_single(config: Config) -> bool:
@@ -75,3 +107,17 @@ def _taken(descriptor: int) -> bool:
             continue
         return True
     return False
+
+
+def _write(descriptor: int, holder: Holder) -> None:
+    """Say so, if there is room on the disk: the lock holds without it."""
+    line = json.dumps(asdict(holder)).encode()[: _MAX_OCTETS - 1]
+    with contextlib.suppress(OSError):
+        os.pwrite(descriptor, line.ljust(_MAX_OCTETS - 1) + b"\n", 0)  # one write of one length: never half of two
+
+
+def _holder(data: bytes) -> Holder:
+    try:
+        return Holder(**json.loads(data))
+    except (ValueError, TypeError):
+        return Holder(pid=0)  # it is only just starting

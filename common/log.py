@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, cast
 
@@ -40,9 +41,13 @@ def open_log(destination: str, base: Path, *, level: str = "info") -> FilteringB
 
     Raises UsageError when the file can't be opened.
     """
-    lines = Lines() if destination == "-" else LogFile(base / destination)
+    return logger_to(Destination(destination, base), level=level)
+
+
+def logger_to(destination: "Destination", *, level: str = "info") -> FilteringBoundLogger:
+    """Return a logger that writes to a destination, and follows when that is moved."""
     logger = structlog.wrap_logger(
-        lines,
+        destination,
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -101,6 +106,35 @@ class Lines:
             os.write(sys.stderr.fileno(), line + b"\n")
 
     log = debug = info = warn = warning = error = err = exception = fatal = critical = failure = msg
+
+
+class Destination(Lines):
+    """Where the log goes: may be moved while loggers write to it."""
+
+    def __init__(self, destination: str, base: Path) -> None:
+        self._lines = _lines(destination, base)
+
+    def msg(self, line: bytes) -> None:
+        """Write one line to where the log goes now."""
+        self._lines.msg(line)
+
+    log = debug = info = warn = warning = error = err = exception = fatal = critical = failure = msg
+
+    def prepare(self, destination: str, base: Path) -> Callable[[], None]:
+        """Open this place, even if it is the same; return what makes it the one for all lines to come.
+
+        Raises UsageError when the file can't be opened.
+        """
+        lines = _lines(destination, base)
+
+        def move() -> None:
+            self._lines = lines
+
+        return move
+
+
+def _lines(destination: str, base: Path) -> Lines:
+    return Lines() if destination == "-" else LogFile(base / destination)
 
 
 class LogFile(Lines):

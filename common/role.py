@@ -9,7 +9,8 @@ from pathlib import Path
 from common.config import Config, load_config, require_shared
 from common.failures import PpsError
 from common.messages import one_line
-from common.worker import Parts, Worker, opened, run_in_order, stop_on_signals
+from common.reload import Reloader, hangups, run_reloading
+from common.worker import Parts, Worker, opened, stop_on_signals
 
 Build = Callable[[Parts], Awaitable[Sequence[Worker]]]
 """Makes a role's workers from the opened parts, in the order in which they stop."""
@@ -33,6 +34,8 @@ async def serve(config: Config, role: str, build: Build) -> None:
     """Run one role's workers until SIGTERM or SIGINT; raises PpsError."""
     stop = asyncio.Event()
     stop_on_signals(stop)
+    changed = hangups()
     async with opened(config, role=role) as parts:
         parts.log.info("worker_started")
-        await run_in_order(await build(parts), stop, parts.log)
+        workers = await build(parts)
+        await run_reloading(Reloader(parts=parts, workers=workers, syncs=role == "fetcher"), stop, changed)

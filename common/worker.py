@@ -2,10 +2,10 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from structlog.typing import FilteringBoundLogger
 
@@ -14,7 +14,7 @@ from common.broker import Broker
 from common.config import Config
 from common.connect import connect_broker, open_blobs
 from common.ledger import Ledger
-from common.log import open_log
+from common.log import Destination, logger_to
 
 STOP_SECONDS: Final = 20.0
 """How long all workers of a process may take to finish or hand back; what is left is cut, and all ends within 30 s."""
@@ -27,6 +27,17 @@ class Worker(Protocol):
         """Work until stopped."""
 
 
+@runtime_checkable
+class Reconfigurable(Protocol):
+    """A worker that takes a changed configuration while it works."""
+
+    async def prepare(self, config: Config) -> Callable[[], None]:
+        """Make ready what the configuration asks for; return what puts it in force, without fail and without a wait.
+
+        Raises PpsError that names the key; then all stays as it was.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What workers are wired to."""
@@ -36,19 +47,21 @@ class Parts:
     broker: Broker
     blobs: BlobStore
     log: FilteringBoundLogger
+    destination: Destination  # of the log
 
 
 @asynccontextmanager
 async def opened(config: Config, *, role: str) -> AsyncIterator[Parts]:
     """Open log, ledger, broker and blobs, and close them in reverse; raises PpsError that names the key."""
     service = config.service
-    log = open_log(service.log, config.base).bind(role=role)
+    destination = Destination(service.log, config.base)
+    log = logger_to(destination).bind(role=role)
     ledger = await Ledger.open(service.ledger, base=config.base, log=log)
     try:
         broker = await connect_broker(service.broker, role=role, log=log)
         try:
             blobs = open_blobs(service.blobs, config.base)
-            yield Parts(config=config, ledger=ledger, broker=broker, blobs=blobs, log=log)
+            yield Parts(config=config, ledger=ledger, broker=broker, blobs=blobs, log=log, destination=destination)
         finally:
             await broker.close()
     finally:

@@ -1,8 +1,10 @@
 """Wires the deliverer role: `python -m deliverer` is `pps deliverer`."""
 
 import sys
+from collections.abc import Mapping
+from weakref import WeakKeyDictionary
 
-from common.config import QUARANTINE, TargetSettings
+from common.config import QUARANTINE, Config, TargetSettings
 from common.failures import PpsError
 from common.role import run_role
 from common.secrets import resolve
@@ -15,34 +17,59 @@ from deliverer.work import DelivererWorker
 
 async def build(parts: Parts) -> tuple[Worker, ...]:
     """Return what delivers to all targets of the configuration; raises PpsError that names the key."""
-    targets = {name: await _target(name, settings, parts) for name, settings in parts.config.targets.items()}
+    maker = TargetMaker(parts)
     return (
-        DelivererWorker(broker=parts.broker, ledger=parts.ledger, blobs=parts.blobs, targets=targets, log=parts.log),
+        DelivererWorker(
+            broker=parts.broker,
+            ledger=parts.ledger,
+            blobs=parts.blobs,
+            targets=await maker.make(parts.config, {}),
+            log=parts.log,
+            make=maker.make,
+        ),
     )
 
 
-async def _target(name: str, settings: TargetSettings, parts: Parts) -> Target:
-    options = TargetOptions(
-        url=settings.url,
-        tls=settings.tls,
-        ca=settings.ca,
-        received=settings.received,
-        sender=settings.sender,
-        connections=settings.connections,
-        refused_to="" if settings.refused == QUARANTINE else refused_target(name),
-        user=settings.user,
-        password=await _password(name, settings, parts),
-    )
-    return make_target(name, options, installation=parts.ledger.installation, log=parts.log)
+class TargetMaker:
+    """Makes targets of their settings, and remembers of what it made them."""
 
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._options: WeakKeyDictionary[Target, TargetOptions] = WeakKeyDictionary()
 
-async def _password(name: str, settings: TargetSettings, parts: Parts) -> str | None:
-    if settings.password is None:
-        return None
-    try:
-        return (await resolve(settings.password, base=parts.config.base)).reveal()
-    except PpsError as error:
-        raise type(error)(f"[target.{name}] password: {error}") from error
+    async def make(self, config: Config, standing: Mapping[str, Target]) -> dict[str, Target]:
+        """Return the targets of a configuration: those that stand where nothing changed; raises PpsError."""
+        return {name: await self._target(name, settings, standing) for name, settings in config.targets.items()}
+
+    async def _target(self, name: str, settings: TargetSettings, standing: Mapping[str, Target]) -> Target:
+        options = await self._resolved(name, settings)
+        there = standing.get(name)
+        if there is not None and options.ca is None and self._options.get(there) == options:
+            return there  # a file of certificates may hold others by now
+        made = make_target(name, options, installation=self._parts.ledger.installation, log=self._parts.log)
+        self._options[made] = options
+        return made
+
+    async def _resolved(self, name: str, settings: TargetSettings) -> TargetOptions:
+        return TargetOptions(
+            url=settings.url,
+            tls=settings.tls,
+            ca=settings.ca,
+            received=settings.received,
+            sender=settings.sender,
+            connections=settings.connections,
+            refused_to="" if settings.refused == QUARANTINE else refused_target(name),
+            user=settings.user,
+            password=await self._password(name, settings),
+        )
+
+    async def _password(self, name: str, settings: TargetSettings) -> str | None:
+        if settings.password is None:
+            return None
+        try:
+            return (await resolve(settings.password, base=self._parts.config.base)).reveal()
+        except PpsError as error:
+            raise type(error)(f"[target.{name}] password: {error}") from error
 
 
 if __name__ == "__main__":

@@ -55,6 +55,12 @@ class Jobs:
         self._ledger = services.ledger
         self._blobs = services.blobs
         self._log = log
+        self._undoable: set[asyncio.Task[object]] = set()  # handlers whose mail has not come to its final step
+
+    def hand_back(self) -> None:
+        """Cut what has not come to the step that can't be taken back: it never happened, and its job goes back."""
+        for task in self._undoable:
+            task.cancel()
 
     async def handle(self, body: bytes) -> Settlement:
         """Make the attempt that a message asks for. Cancelled before the final step, it never happened."""
@@ -104,9 +110,13 @@ class Jobs:
         async def before_dot() -> bool:
             if self._doubts is not None:  # held until others know how it went: a crash doubles no more than these
                 await doubt.enter_async_context(self._doubts)
-            return await claim.confirm()
+            held = await claim.confirm()
+            self._undoable.discard(task)
+            return held
 
         content = ContentSource.of(job, self._blobs)
+        task = _current_task()
+        self._undoable.add(task)
         try:
             async with claim.kept():
                 attempt = await self.target.deliver(job, content, again=again, before_dot=before_dot)
@@ -122,6 +132,8 @@ class Jobs:
             self._log.exception("delivery_failed", delivery=job.delivery_id)
             result, stage = (Result.AMBIGUOUS, Stage.DOT) if claim.final else (Result.DEFERRED, Stage.DATA)
             return _not_delivered(result, stage, f"internal error: {type(error).__name__}")
+        finally:
+            self._undoable.discard(task)
         self.breaker.saw(job.mail_id, attempt)
         return attempt
 
@@ -188,3 +200,9 @@ def _outcome(job: DeliveryJob, attempt: Attempt, *, refused_to: str) -> Delivery
         at=time.time_ns() // 1_000_000,
         refused_to=refused_to,
     )
+
+
+def _current_task() -> asyncio.Task[object]:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 (coroutines run in tasks; says so to the type checker)
+    return task

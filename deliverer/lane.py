@@ -40,27 +40,38 @@ class Lane:
         self._log = log
         self._prefetch = prefetch
         self._ending: set[asyncio.Task[None]] = set()  # consumptions that still wait for their handlers
+        self._retired = asyncio.Event()
+        self._halted = asyncio.Event()  # the consumption that was last begun takes nothing any more
+
+    def retire(self) -> None:
+        """Take no more jobs, give back those that are not past their final dot, and wait for the others' outcome."""
+        self._retired.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set; then finish what is under way, or after STOP_SECONDS cut it."""
+        """Work until `stop` is set or the lane is retired; after `stop`, cut what takes longer than STOP_SECONDS."""
         try:
-            while not stop.is_set():
+            while not self._is_over(stop):
                 await self._consume(stop)
-                if not stop.is_set():
-                    await first_of(stop.wait(), self._recover())
+                if not self._is_over(stop):
+                    await first_of(stop.wait(), self._retired.wait(), self._recover())
+            if self._retired.is_set():
+                await self._finish(stop)
         finally:
             await self._end()
+
+    def _is_over(self, stop: asyncio.Event) -> bool:
+        return stop.is_set() or self._retired.is_set()
 
     async def _consume(self, stop: asyncio.Event) -> None:
         """Consume until the target is out of service or all stops; handlers that still run then go on running."""
         for ended in [task for task in self._ending if task.done()]:
             self._ending.remove(ended)
             ended.result()
-        halted = asyncio.Event()
+        halted = self._halted = asyncio.Event()
         handler = partial(self._handle, halted)
         consumption = await self._broker.consume(jobs_queue(self._name), handler, prefetch=self._prefetch)
         try:
-            await first_of(stop.wait(), self._breaker.tripped.wait())
+            await first_of(stop.wait(), self._retired.wait(), self._breaker.tripped.wait())
         finally:
             self._ending.add(asyncio.create_task(_stop(consumption, halted)))
 
@@ -102,6 +113,15 @@ class Lane:
             return await self._ledger.hold_of(self._name)
         except PpsError as error:  # nothing can be claimed either, so nothing is lost by asking again
             return Hold(reason=str(error), seconds=HOLD_LOOK_SECONDS)
+
+    async def _finish(self, stop: asyncio.Event) -> None:
+        """Hand back what can be handed back and wait for what can't, but no longer than until `stop`."""
+        if self._breaker.tripped.is_set():
+            await self._ledger.resume_target(self._name)  # whoever follows may be in service
+        if self._ending:
+            await self._halted.wait()  # given back any sooner, a job would come straight back to us
+            self._jobs.hand_back()
+            await first_of(stop.wait(), asyncio.wait(self._ending))
 
     async def _end(self) -> None:
         try:

@@ -18,7 +18,7 @@ async def build(parts: Parts, *, names: frozenset[str] | None = None) -> tuple[W
         ledger=parts.ledger,
         blobs=parts.blobs,
         settler=settler,
-        targets=parts.config.targets,
+        targets=set(parts.config.targets),
         log=parts.log,
         base=parts.config.base,
     )

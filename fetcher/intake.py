@@ -1,6 +1,6 @@
 """What becomes of a mail once its end is certain: blob -> ledger -> publish, confirmed; and what a crash costs."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class Workplace:
     ledger: Ledger
     blobs: BlobStore
     settler: Settler
-    targets: Collection[str]  # that the configuration names
+    targets: set[str]  # that the configuration names; changed in place when that changes
     log: FilteringBoundLogger
     base: Path  # where relative paths of secrets and CA files begin
 

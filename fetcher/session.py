@@ -123,6 +123,8 @@ class Session:
     async def _withheld(self) -> str | None:
         """Return why nothing may be fetched now: the target, or what it already has undone."""
         target = self.lease.profile.target
+        if self.at.broker.volatile and target not in self.at.targets:  # else another machine may serve it
+            return f"mail is withheld: there is no [target.{target}] in the configuration: add it, or name another"
         reason = (await self.at.ledger.paused_targets()).get(target)
         if reason is not None:
             return f"mail is withheld: target {target} is paused: {reason}"

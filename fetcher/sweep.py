@@ -41,7 +41,7 @@ class Sweeper:
         targets: Collection[str],
         log: FilteringBoundLogger,
     ) -> None:
-        self._targets = targets  # that the configuration names
+        self._targets = targets  # that the configuration names, now
         self._broker = broker
         self._ledger = ledger
         self._blobs = blobs
@@ -93,7 +93,12 @@ class Sweeper:
             due.planned
             for due in taken
             if due.planned.target not in paused
-            and (began_empty or due.retry or await self._job_is_gone(jobs_queue(due.planned.target), due.age))
+            and (
+                began_empty
+                or due.retry
+                or self._is_orphaned(due.planned)  # its job waits for nobody
+                or await self._job_is_gone(jobs_queue(due.planned.target), due.age)
+            )
         ]
         full: set[str] = set()
         missing = [planned for planned in wanted if not await self._serve(planned, full)]

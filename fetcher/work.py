@@ -4,8 +4,10 @@ import asyncio
 import functools
 import socket
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
+from common.config import Config
 from common.failures import PpsError
 from fetcher.intake import Workplace
 from fetcher.poll import Poller
@@ -54,6 +56,15 @@ class FetcherWorker:
         for failure in failures:
             if isinstance(failure, Exception):
                 raise failure
+
+    async def prepare(self, config: Config) -> Callable[[], None]:
+        """See Reconfigurable: profiles come from the ledger, so only the targets' names are taken from the file."""
+
+        def put_in_force() -> None:
+            self._at.targets.clear()
+            self._at.targets.update(config.targets)
+
+        return put_in_force
 
     async def _schedule(self, stop: asyncio.Event) -> None:
         while not stop.is_set():

@@ -139,7 +139,9 @@ async def _pull_one(ledger: Ledger, name: str, names: Sequence[str], progress: P
     last = _by_name(await ledger.status()).get(name)
     for _round in range(MAX_ROUNDS):
         if not await ledger.set_due(name):
-            raise UsageError(f'the running service has no profile "{name}": restart it, so that it reads the file')
+            raise UsageError(
+                f'the running service has no profile "{name}": `pps reload` (or SIGHUP) has it read the file'
+            )
         began = (await ledger.status()).at
         end = await _polled(ledger, name, names, began, progress)
         end = await _settled(ledger, name, names, end, progress)

@@ -1,6 +1,6 @@
 """When each profile is polled and by whom: profiles, leases with epochs, and how the last poll ended."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -144,6 +144,7 @@ async def _end_polls(connection: AsyncConnection, ends: Sequence[PollEnd]) -> li
     query = select(schedule.c.profile_id, schedule.c.lease_epoch, schedule.c.failures, schedule.c.auth_failures)
     ids = (end.lease.profile_id for end in ends)
     rows = {row.profile_id: row for row in await locked(connection, query, schedule.c.profile_id, ids)}
+    revisions = await _revisions(connection, rows)
     time = await clock(connection)
     answers = []
     for end in ends:
@@ -151,9 +152,20 @@ async def _end_polls(connection: AsyncConnection, ends: Sequence[PollEnd]) -> li
         live = row is not None and row.lease_epoch == end.lease.epoch
         if live and row is not None:
             change = update(schedule).where(schedule.c.profile_id == end.lease.profile_id)
-            await connection.execute(change.values(**_end_values(end, row, time)))
+            values = _end_values(end, row, time)
+            if revisions.get(end.lease.profile_id) != end.lease.revision:
+                values |= {"due_at": time, "auth_failures": 0}  # it was edited meanwhile: this poll tells nothing of it
+            await connection.execute(change.values(**values))
         answers.append(live)
     return answers
+
+
+async def _revisions(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for part in chunks(ids):
+        query = select(profiles.c.id, profiles.c.revision).where(profiles.c.id.in_(part))
+        found |= {row.id: row.revision for row in (await connection.execute(query)).all()}
+    return found
 
 
 def _end_values(end: PollEnd, row: AnyRow, time: int) -> dict[str, Any]:

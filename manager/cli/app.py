@@ -26,6 +26,7 @@ _INTERRUPTED: Final = 130
 _COMMANDS: Final = (
     setup.init,
     service.run,
+    service.reload,
     service.fetcher,
     service.router,
     service.deliverer,

@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
+import typer
+
 from manager.cli.options import DEFAULT_CONFIG, ConfigOption
 
 ROLES: Final = ("fetcher", "router", "deliverer")
@@ -15,6 +17,16 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> int:
     from manager.service import run_service  # noqa: PLC0415 (slow)
 
     return asyncio.run(run_service(load_config(config), roles=set(ROLES)))
+
+
+def reload(config: ConfigOption = DEFAULT_CONFIG) -> int:
+    """Have the running service read its configuration again."""
+    from common.config import load_config  # noqa: PLC0415 (slow)
+    from manager.reload import reload_service  # noqa: PLC0415
+
+    reload_service(load_config(config))
+    typer.echo("the configuration is in force")
+    return 0
 
 
 def fetcher(config: ConfigOption = DEFAULT_CONFIG) -> int:

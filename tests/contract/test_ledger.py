@@ -102,6 +102,17 @@ async def test_a_stopped_profile_is_woken_by_a_person(ledger: Ledger) -> None:
     assert not await ledger.set_due("nobody")
 
 
+async def test_a_profile_edited_during_its_poll_is_due_at_once(ledger: Ledger) -> None:
+    """What the poll under the old settings says of the next, or of the password, is not about the new ones."""
+    scene = await Scene.begin(ledger)
+    await ledger.sync_profiles([profile(interval="1h")], managed_by="file")
+
+    await ledger.end_poll(PollEnd(lease=scene.lease, result=PollResult.AUTH, error="no", due_in=None))
+
+    (lease,) = await ledger.claim_due("test", 10)
+    assert (lease.profile.interval, lease.auth_failures) == (3600, 0)
+
+
 async def test_a_copy_gets_the_union_of_its_mails_recipients(ledger: Ledger) -> None:
     """The provider stored one mail a recipient: each recipient is delivered once, and both mails become deletable."""
     scene = await Scene.begin(ledger, b"u1", b"u2")

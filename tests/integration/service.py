@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from common.config import MANAGED_BY_FILE, Config, load_config
 from common.ledger.records import ProfileStatus, Status
-from common.worker import Parts, opened, run_in_order
+from common.reload import Reloader, run_reloading
+from common.worker import Parts, opened
 from manager.service import compose
 from tests.command import ROOT, Ended, pps
 from tests.ledger import change
@@ -116,9 +117,11 @@ class Installation:
         async with opened(config, role="test") as parts:
             await parts.ledger.sync_profiles(config.profiles, managed_by=MANAGED_BY_FILE)
             stop = asyncio.Event()
-            working = asyncio.create_task(run_in_order(await compose(parts, set(ROLES)), stop, parts.log))
+            workers = await compose(parts, set(ROLES))
+            reloader = Reloader(parts=parts, workers=workers, syncs=True)
+            working = asyncio.create_task(run_reloading(reloader, stop, asyncio.Event()))
             try:
-                yield Serving(parts=parts, working=working)
+                yield Serving(parts=parts, working=working, reloader=reloader)
             finally:
                 stop.set()
                 await working
@@ -156,6 +159,7 @@ class Serving:
 
     parts: Parts
     working: "asyncio.Task[None]"
+    reloader: Reloader
 
     async def poll(self, name: str = "office") -> ProfileStatus:
         """Make a profile due, and return how it stands once a poll that began since has ended."""

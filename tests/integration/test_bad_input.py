@@ -210,7 +210,7 @@ def test_nobody_at_work_on_a_shared_ledger_is_one_line(mailbox: Mailbox, tmp_pat
     there = install(tmp_path, profile(mailbox), ledger=database, broker="amqp://pps:x@127.0.0.1:1/pps")
     assert there.pps("migrate").code == 0
 
-    only_line(there.pps("pull"), code=2, says=("office", "restart"))
+    only_line(there.pps("pull"), code=2, says=("office", "pps reload"))
 
 
 def test_a_target_that_is_not_there_is_one_line(mailbox: Mailbox, tmp_path: Path) -> None:

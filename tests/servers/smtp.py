@@ -84,6 +84,8 @@ class SmtpServer:
         self.open_connections = 0
         self.dot_came = asyncio.Event()
         self.hung = asyncio.Event()  # a client is being let hang
+        self.prompt = asyncio.Event()  # cleared, no final dot is answered
+        self.prompt.set()
         self._lmtp = lmtp
         self._extensions = extensions
         self._context = context
@@ -250,6 +252,7 @@ class _Conversation:
             )
         self._server.dot_came.set()
         self._forget()
+        await self._server.prompt.wait()
         await self._do(answer)
         if isinstance(answer, str) and answer.startswith("421"):
             raise _HangUpError
