@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from common.config_errors import model_complaint, nearest, toml_complaint
 from common.failures import UsageError
 from common.messages import one_line
-from common.profile import Name, Profile, Reference, Tls
+from common.profile import PROFILE_FILES, PROFILE_SECRETS, Name, Profile, Tls
+from common.server_keys import Reference
 from common.target_url import encryption, parse_target, refused_target
 
 MAX_FILE: Final = 16 * 1024 * 1024
@@ -274,11 +275,11 @@ def _profiles(tables: object, base: Path) -> tuple[Profile, ...]:
 
 def anchored_profile(profile: Profile, base: Path) -> Profile:
     """Return the profile with its relative paths made absolute: it goes into the ledger, for workers elsewhere."""
-    changes = {
-        "ca": None if profile.ca is None else str(base / profile.ca),
-        "password": _after("file:", profile.password, base),
+    files = {key: str(base / path) for key in PROFILE_FILES if (path := getattr(profile, key)) is not None}
+    secrets = {
+        key: _after("file:", kept, base) for key in PROFILE_SECRETS if (kept := getattr(profile, key)) is not None
     }
-    return profile.model_copy(update=changes)
+    return profile.model_copy(update=files | secrets)
 
 
 def check_profiles(profiles: Sequence[Profile], targets: Iterable[str]) -> None:

@@ -6,8 +6,7 @@ Pure values; no file, network or clock. `common/config.py` reads them from pps.t
 import hashlib
 import re
 from enum import StrEnum
-from typing import Annotated, Any, Final, NamedTuple, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
@@ -17,10 +16,8 @@ from common.key_form import Form
 from common.measures import SECONDS, parse_duration, parse_size
 from common.routing_keys import RoutingKeys
 from common.routing_policy import MAX_NAMES, RoutingPolicy
-from common.secrets import KINDS, REFERENCE
-
-POP3_PORT: Final = 110
-POP3S_PORT: Final = 995
+from common.server import Server, parse_server
+from common.server_keys import Reference, ServerKeys
 
 SHORTEST_INTERVAL: Final = 10
 """Seconds: below that, servers answer with [LOGIN-DELAY] or worse."""
@@ -36,54 +33,6 @@ MOST_OCTETS: Final = 1000**4
 MAX_WINDOWS: Final = 32
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
-_SERVER: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(?:\s+|:)(?P<port>\d{1,5})(?P<tls>s?)")
-_MAX_PORT: Final = 65535
-
-
-class Server(NamedTuple):
-    """Where a mailbox is: host, port, and whether TLS begins with the first byte."""
-
-    host: str
-    port: int
-    implicit_tls: bool
-
-    def __str__(self) -> str:
-        """Return the form that `parse_server` reads: "mail.example.com 995s"."""
-        return f"{self.host} {self.port}{'s' if self.implicit_tls else ''}"
-
-
-def parse_server(text: object) -> Server:
-    """Read "HOST PORT[s]", "HOST:PORT[s]", "pop3://HOST[:PORT]" or "pop3s://HOST[:PORT]"; raise ValueError."""
-    if isinstance(text, Server):
-        return text
-    if not isinstance(text, str):
-        raise ValueError('write it as "HOST PORT" or, with TLS from the first byte, "HOST PORTs"')  # noqa: TRY004 (pydantic reads ValueError)
-    if "://" in text:
-        return _server_from_url(text)
-    match = _SERVER.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f'{text!r} is not "HOST PORT" or, with TLS from the first byte, "HOST PORTs"')
-    return _server(match["host"], int(match["port"]), implicit_tls=match["tls"] == "s")
-
-
-def _server_from_url(text: str) -> Server:
-    parts = urlsplit(text)
-    if parts.scheme not in {"pop3", "pop3s"}:
-        raise ValueError(f"{parts.scheme}:// is not pop3:// or pop3s://")
-    if parts.username or parts.password or parts.path.strip("/") or parts.query:
-        raise ValueError("a server's URL is only pop3://HOST[:PORT] or pop3s://HOST[:PORT]")
-    implicit = parts.scheme == "pop3s"
-    port = parts.port or (POP3S_PORT if implicit else POP3_PORT)
-    return _server(parts.hostname or "", port, implicit_tls=implicit)
-
-
-def _server(host: str, port: int, *, implicit_tls: bool) -> Server:
-    host = host.strip("[]").lower()
-    if not 0 < port <= _MAX_PORT:
-        raise ValueError(f"port {port} is not between 1 and {_MAX_PORT}")
-    if ":" not in host:
-        host = a_label(host)
-    return Server(host, port, implicit_tls)
 
 
 def _interval(value: object) -> int:
@@ -120,12 +69,6 @@ def _hours(value: object) -> object:
     for text in value:
         parse_window(text)
     return tuple(value)
-
-
-def _reference(value: object) -> object:
-    if not isinstance(value, str) or re.fullmatch(REFERENCE, value) is None:
-        raise ValueError(f"is a reference, never the secret itself: {KINDS}")  # what was typed isn't shown back
-    return value
 
 
 def _domains(value: object) -> object:
@@ -198,9 +141,13 @@ Keep = Annotated[bool | int, BeforeValidator(_keep), Form("true, false, or a tim
 Size = Annotated[int, BeforeValidator(_size), Form("size", "500kB, 50MB, 1GiB")]
 Hours = Annotated[tuple[str, ...], BeforeValidator(_hours), Form("list of hours", '"mon-fri 08:00-18:00"')]
 TimeZone = Annotated[str, BeforeValidator(parse_zone), Form("time zone", "Europe/Berlin")]
-Reference = Annotated[str, BeforeValidator(_reference), Form("reference", KINDS)]
 Domains = Annotated[tuple[str, ...], BeforeValidator(_domains), Form("list of domains")]
 LocalUser = Annotated[str, BeforeValidator(_local_user), Form("user, or user@domain")]
+
+
+PROFILE_FILES: Final = ("ca", "client_cert", "client_key")
+PROFILE_SECRETS: Final = ("password", "proxy_password")
+"""Keys that hold paths, and references that may."""
 
 
 class MailboxKeys(BaseModel):
@@ -236,7 +183,7 @@ class MailboxKeys(BaseModel):
     custody: Custody = Field(default=Custody.REMOTE, description='"blob" where the server hides mail once retrieved.')
 
 
-class Profile(RoutingKeys, MailboxKeys):  # in tables and complaints, keys of the last come first
+class Profile(RoutingKeys, ServerKeys, MailboxKeys):  # in tables and complaints, keys of the last come first
     """The settings of one remote mailbox and its local side."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -249,6 +196,8 @@ class Profile(RoutingKeys, MailboxKeys):  # in tables and complaints, keys of th
             raise ValueError("same_users = true needs local_domain")
         if self.server.implicit_tls and self.tls in {Tls.STARTTLS, Tls.NONE}:
             raise ValueError(f'tls = "{self.tls}" contradicts server = "{self.server}": drop the s after the port')
+        if self.tls is Tls.NONE and (self.fingerprint or self.client_cert):
+            raise ValueError('tls = "none" has no certificates: drop fingerprint and client_cert')
         _ = self.policy  # raises where its keys contradict each other
         return self
 

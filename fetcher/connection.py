@@ -3,15 +3,18 @@
 Without QUIT the server deletes nothing, so in any doubt the connection is dropped.
 """
 
+import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, Self, TypeVar
 
 from common.failures import PollError, PollResult
-from common.profile import Auth, Server, Tls
+from common.profile import Auth, Tls
 from common.secrets import Secret
 from fetcher.dialogue import Dialogue
+from fetcher.legacy import explained
+from fetcher.link import Link
 from fetcher.pop3 import (
     Capabilities,
     Expect,
@@ -25,7 +28,7 @@ from fetcher.pop3 import (
 )
 from fetcher.sign_in import Account, SignIn
 from fetcher.streams import Limits, connect, upgraded
-from fetcher.tls import client_context, is_loopback, needs_encryption
+from fetcher.tls import LegacyTlsError, check_fingerprint, client_context, is_loopback, needs_encryption
 
 WINDOW: Final = 16
 """Commands sent ahead of their replies where the server offers PIPELINING (RFC 2449, section 6.6)."""
@@ -72,22 +75,26 @@ class Connection:
         self._greeting = ""
 
     @classmethod
-    async def open(
-        cls, server: Server, *, tls: Tls, ca: str | None, limits: Limits | None = None, pipelining: bool = True
-    ) -> Self:
+    async def open(cls, link: Link, *, limits: Limits | None = None, pipelining: bool = True) -> Self:
         """Connect, read the greeting, encrypt as the profile says, ask for CAPA; raises PollError."""
         limits = limits or Limits()
-        implicit = server.implicit_tls or tls is Tls.IMPLICIT
-        context = client_context(ca, server) if implicit else None
-        connection = cls(Dialogue(server, await connect(server, context, limits), limits), pipelining=pipelining)
         try:
-            await connection._greet(implicit=implicit)
+            return await cls._opened(link, limits, pipelining=pipelining)
+        except LegacyTlsError as error:
+            raise await explained(error, link, limits) from error
+
+    @classmethod
+    async def _opened(cls, link: Link, limits: Limits, *, pipelining: bool) -> Self:
+        context = client_context(link.trust, link.server) if link.implicit_tls else None
+        connection = cls(await _dialogue(link, context, limits), pipelining=pipelining)
+        try:
+            await connection._greet(implicit=link.implicit_tls)
             if not await connection._knows_capa():
                 connection.abort()
-                connection._dialogue = Dialogue(server, await connect(server, context, limits), limits)
-                await connection._greet(implicit=implicit)
-            if not implicit and tls is not Tls.NONE:
-                await connection._encrypt(tls, ca)
+                connection._dialogue = await _dialogue(link, context, limits)
+                await connection._greet(implicit=link.implicit_tls)
+            if not link.implicit_tls and link.tls is not Tls.NONE:
+                await connection._encrypt(link)
         except BaseException:
             connection.abort()
             raise
@@ -255,9 +262,9 @@ class Connection:
         status, body = await self._dialogue.ask_body(command("CAPA"))
         self.capabilities = Capabilities(parse_capabilities(body), known=status.ok)
 
-    async def _encrypt(self, tls: Tls, ca: str | None) -> None:
+    async def _encrypt(self, link: Link) -> None:
         """Use STLS where it is offered (RFC 2595); refuse cleartext where nobody allowed it."""
-        needed = needs_encryption(tls, self._dialogue.streams.peer)
+        needed = needs_encryption(link.tls, self._dialogue.streams.peer)
         if not self.capabilities.has("STLS"):
             if needed:
                 raise PollError(
@@ -273,10 +280,23 @@ class Connection:
             raise PollError(PollResult.TLS, f"{self.server}: STLS is offered, but refused: {status.text}")
         if not self._dialogue.in_step:
             raise self._dialogue.broken("octets before the TLS handshake")  # CVE-2021-39272 and its kin
-        limits, context = self._dialogue.limits, client_context(ca, self.server)
-        encrypted = await upgraded(self._dialogue.streams, context, self.server, limits)
+        limits, context = self._dialogue.limits, client_context(link.trust, self.server)
+        encrypted = await upgraded(self._dialogue.streams, context, link, limits)
         self._dialogue = Dialogue(self.server, encrypted, limits)  # what was said in cleartext doesn't count
+        check_fingerprint(link.trust, encrypted.ssl, self.server)
         await self._ask_capabilities()
+
+
+async def _dialogue(link: Link, context: ssl.SSLContext | None, limits: Limits) -> Dialogue:
+    """Connect; with a context, to a server whose certificate is then known to be a right one."""
+    streams = await connect(link, context, limits)
+    if context is not None:
+        try:
+            check_fingerprint(link.trust, streams.ssl, link.server)
+        except PollError:
+            streams.close()
+            raise
+    return Dialogue(link.server, streams, limits)
 
 
 def _groups(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:

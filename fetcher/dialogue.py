@@ -7,11 +7,14 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 from common.failures import PollError, PollResult
-from common.profile import Server
+from common.server import Server
 from fetcher.pop3 import Challenge, Chunk, DesynchronisedError, End, Event, Expect, Reader, Status
 from fetcher.streams import READ_OCTETS, Limits, Streams, cause
+
+NO_CERTIFICATE: Final = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
 
 
 class Dialogue:
@@ -160,6 +163,11 @@ class Dialogue:
         except (OSError, ssl.SSLError) as error:
             if isinstance(error, TimeoutError):  # the connection's own, as the system tells it
                 raise PollError(PollResult.NETWORK, f"{self.server}: connection lost: timed out") from error
+            if (
+                isinstance(error, ssl.SSLError) and error.reason == NO_CERTIFICATE
+            ):  # TLS 1.3 tells it after the handshake
+                mend = "it asks for a client certificate: name one in client_cert"
+                raise PollError(PollResult.TLS, f"{self.server}: {mend}") from error
             raise PollError(PollResult.NETWORK, f"{self.server}: connection lost: {cause(error)}") from error
 
     async def _require_silence(self) -> None:

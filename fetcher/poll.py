@@ -14,6 +14,7 @@ from common.secrets import resolve
 from fetcher.allowance import Allowance
 from fetcher.connection import Connection
 from fetcher.intake import Workplace
+from fetcher.link import link_of
 from fetcher.schedule import jittered, seconds_to_next_poll
 from fetcher.session import Session, SessionEnd
 
@@ -117,9 +118,9 @@ class Poller:
         self, lease: Lease, password: str, log: FilteringBoundLogger, stop: asyncio.Event, allowance: Allowance
     ) -> SessionEnd:
         profile = lease.profile
-        ca = None if profile.ca is None else str(self._at.base / profile.ca)
+        link = await link_of(profile, base=self._at.base)
         ahead = self._one_by_one.get(profile.server.host, 0.0) < asyncio.get_running_loop().time()
-        connection = await Connection.open(profile.server, tls=profile.tls, ca=ca, pipelining=ahead)
+        connection = await Connection.open(link, pipelining=ahead)
         try:
             await connection.authenticate(profile.user, password, profile.auth)
             session = Session(connection=connection, lease=lease, at=self._at, log=log, stop=stop, allowance=allowance)

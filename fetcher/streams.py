@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from common.failures import PollError, PollResult
-from common.profile import Server
+from fetcher.link import Link
+from fetcher.proxy import connect_through
 from fetcher.tls import handshake_failure
 
 READ_OCTETS: Final = 256 * 1024
@@ -35,13 +36,19 @@ class Streams:
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    peer: str
+    peer: str | None  # None: behind a proxy
     underneath: asyncio.StreamWriter | None = None  # of a connection that began without TLS: collected, it would close
 
     @property
     def encrypted(self) -> bool:
         """Whether TLS is in use."""
-        return self.writer.get_extra_info("ssl_object") is not None
+        return self.ssl is not None
+
+    @property
+    def ssl(self) -> ssl.SSLObject | None:
+        """The encryption, if there is any."""
+        found: ssl.SSLObject | None = self.writer.get_extra_info("ssl_object")
+        return found
 
     def write(self, octets: bytes) -> None:
         """Send octets, or queue them until the other end reads."""
@@ -53,30 +60,42 @@ class Streams:
             self.writer.transport.abort()
 
 
-async def connect(server: Server, context: ssl.SSLContext | None, limits: Limits) -> Streams:
+async def connect(link: Link, context: ssl.SSLContext | None, limits: Limits) -> Streams:
     """Connect, with TLS from the first byte if there is a context; raises PollError."""
-    named = server.host if context is not None else None
+    server = link.server
     try:
         async with asyncio.timeout(limits.connect):
-            reader, writer = await asyncio.open_connection(
-                server.host,
-                server.port,
-                ssl=context,
-                server_hostname=named,
-                happy_eyeballs_delay=0.25,
-                limit=READ_OCTETS,
-            )
+            reader, writer = await _opened(link, context, limits)
     except TimeoutError:
         raise PollError(PollResult.NETWORK, f"{server}: no connection in {limits.connect:.0f} s") from None
     except ssl.SSLError as error:
         raise handshake_failure(error, server, at_once=True) from error
     except OSError as error:
         raise PollError(PollResult.NETWORK, f"{server}: {_unreachable(error)}") from error
-    return Streams(reader, writer, str(writer.get_extra_info("peername")[0]))
+    peer = None if link.proxy is not None else str(writer.get_extra_info("peername")[0])
+    return Streams(reader, writer, peer)
 
 
-async def upgraded(streams: Streams, context: ssl.SSLContext, server: Server, limits: Limits) -> Streams:
+async def _opened(
+    link: Link, context: ssl.SSLContext | None, limits: Limits
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, port = link.server.host, link.server.port
+    named = host if context is not None else None
+    if link.proxy is None:
+        return await asyncio.open_connection(
+            host, port, ssl=context, server_hostname=named, happy_eyeballs_delay=0.25, limit=READ_OCTETS
+        )
+    connected = await connect_through(link.proxy, link.server, limits.connect)
+    try:
+        return await asyncio.open_connection(sock=connected, ssl=context, server_hostname=named, limit=READ_OCTETS)
+    except BaseException:
+        connected.close()
+        raise
+
+
+async def upgraded(streams: Streams, context: ssl.SSLContext, link: Link, limits: Limits) -> Streams:
     """Begin TLS on the connection. The old reader is left behind with whatever it may still hold in cleartext."""
+    server = link.server
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=READ_OCTETS, loop=loop)
     protocol = asyncio.StreamReaderProtocol(reader, loop=loop)

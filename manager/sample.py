@@ -65,6 +65,12 @@ target = "local"
 # lists = { "news.lists.example" = ["ann"] }       # mailing lists by List-Id or address, and the users on them
 # tls = "auto"                         # as the port says, and encrypted; "none" allows cleartext
 # ca = "provider-ca.pem"               # trust these certificates instead of the system's
+# fingerprint = "…"                    # trust this certificate (its SHA-256), whoever issued it; with ca: both hold
+# client_cert = "client.pem"           # a certificate to show the server
+# client_key = "client.key"            # its key, if that is in another file
+# proxy = "socks5://127.0.0.1:1080"    # reach the server through it; it also looks up the name
+# proxy_user = "pps"                   # an account there, if it asks for one
+# proxy_password = "file:proxy.password"
 # keep = false                         # true: mail stays on the server after it is delivered; "14d": so long
 # order = "oldest"                     # "newest": the newest mail is fetched first
 # max_size = "50MB"                    # larger mail is not fetched: it is skipped, which is told once, and stays

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from common.profile import parse_server
 from common.secrets import Secret
+from common.server import parse_server
 from manager.importing.drafts import Draft, Remark
 
 PASSWORDS: Final = "passwords"

@@ -26,9 +26,11 @@ import pytest
 
 from common.failures import PollError
 from common.ledger.reading import Recorded
-from common.profile import Auth, Server, Tls
+from common.profile import Auth
+from common.server import Server
 from fetcher.connection import Connection
 from fetcher.identity import CONTENT_KEY, identify
+from fetcher.link import Link
 from fetcher.streams import Limits
 
 DIALOGUES: Final = {path.stem: path.read_text() for path in Path(__file__).parent.glob("*.txt")}
@@ -57,7 +59,7 @@ async def act(server: Server, auth: Auth) -> list[str]:
     """Empty the mailbox as a session does; return what came of each step."""
     told: list[str] = []
     try:
-        connection = await Connection.open(server, tls=Tls.AUTO, ca=None, limits=HASTY)
+        connection = await Connection.open(Link(server=server), limits=HASTY)
         try:
             await _session(connection, auth, told)
         finally:

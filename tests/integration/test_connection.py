@@ -10,10 +10,12 @@ import pytest
 import trustme
 
 from common.failures import PollError, PollResult
-from common.profile import Server, Tls, parse_server
+from common.profile import Tls
+from common.server import Server, parse_server
 from fetcher.connection import WINDOW, Connection
+from fetcher.link import Link
 from fetcher.streams import Limits
-from fetcher.tls import needs_encryption
+from fetcher.tls import Trust, needs_encryption
 from tests.maildir import as_lines
 from tests.mails import mail, varied
 from tests.servers.certificates import issue
@@ -47,9 +49,8 @@ async def opened(
 ) -> AsyncIterator[Connection]:
     """Open a connection, and drop it in the end."""
     where = parse_server(server)
-    connection = await Connection.open(
-        where, tls=tls, ca=None if ca is None else str(ca), limits=HASTY, pipelining=pipelining
-    )
+    link = Link(server=where, tls=tls, trust=Trust(ca=None if ca is None else str(ca)))
+    connection = await Connection.open(link, limits=HASTY, pipelining=pipelining)
     try:
         yield connection
     finally:
@@ -255,7 +256,7 @@ async def test_an_untrusted_certificate(dovecot: Dovecot) -> None:
         assert error.result is PollResult.TLS
         assert str(error) == (
             f"{server}: its certificate is not trusted (unable to get local issuer certificate): "
-            "name the issuer's certificate in ca, if you trust it"
+            "if you trust it, name the issuer's certificate in ca, or its own SHA-256 in fingerprint"
         )
 
 

@@ -8,8 +8,10 @@ from typing import Final
 import pytest
 
 from common.failures import PollError, PollResult
-from common.profile import Auth, Tls, parse_server
+from common.profile import Auth
+from common.server import parse_server
 from fetcher.connection import Connection
+from fetcher.link import Link
 from tests.mails import mail
 from tests.servers.dovecot import Dovecot
 from tests.servers.fixtures_dovecot import Mailbox
@@ -22,7 +24,7 @@ CANARY: Final = "canary=wörd 42"
 async def opened(dovecot: Dovecot) -> AsyncIterator[Connection]:
     """Open a connection without TLS, and drop it in the end."""
     where = parse_server(f"{dovecot.host} {dovecot.pop3_port}")
-    connection = await Connection.open(where, tls=Tls.AUTO, ca=None)
+    connection = await Connection.open(Link(server=where))
     try:
         yield connection
     finally:
