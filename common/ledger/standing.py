@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from common.config_errors import nearest
+from common.failures import UsageError
 from common.ledger.reader import Found, Reader
+from common.messages import one_line
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
@@ -150,6 +153,13 @@ async def read_clock(reader: Reader) -> int:
     """Return the database's time in milliseconds."""
     (row,) = await reader.rows(f"SELECT {reader.clock} AS time")
     return int(row["time"])
+
+
+async def require_profile(reader: Reader, name: str) -> None:
+    """Raise UsageError, with the nearest name, where the ledger knows no such profile."""
+    names = [str(row["name"]) for row in await reader.rows("SELECT name FROM profiles")]
+    if name not in names:
+        raise UsageError(f'the ledger knows no profile "{one_line(name, 64)}": {nearest(name, names)}')
 
 
 async def read_standing(reader: Reader) -> Standing:

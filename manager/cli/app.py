@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 
 from common import __version__
 from common.failures import PpsError
-from manager.cli import explain, importing, log, pull, service, setup, status
+from manager.cli import explain, importing, log, mails, pull, service, setup, status
 
 FAILED: Final = 1
 MISUSED: Final = 2
@@ -37,6 +37,8 @@ _COMMANDS: Final = (
     setup.migrate,
 )
 
+_GROUPS: Final = {"mails": mails.mails}
+
 
 def build() -> typer.Typer:
     """Return the tree of commands."""
@@ -51,6 +53,8 @@ def build() -> typer.Typer:
     for command in _COMMANDS:
         app.command()(command)
     app.command("import")(importing.import_)
+    for name, group in _GROUPS.items():
+        app.add_typer(group, name=name)
     return app
 
 

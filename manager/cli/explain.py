@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
 import typer
 
+from manager.cli.completion import complete_profile
 from manager.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
@@ -19,7 +20,10 @@ STDIN: Final = "-"
 def explain(  # noqa: PLR0913 (one parameter an option)
     files: Annotated[list[str], typer.Argument(metavar="FILE", help='Raw mails; "-" is stdin.')],
     *,
-    profile: Annotated[str | None, typer.Option(metavar="NAME", help="As this profile of the file would.")] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="As this profile of the file would.", autocompletion=complete_profile),
+    ] = None,
     local_domain: Annotated[list[str] | None, typer.Option(metavar="D", help="A local domain; repeatable.")] = None,
     local_user: Annotated[str | None, typer.Option(metavar="U", help="Who gets what names no local user.")] = None,
     as_json: JsonOption = False,

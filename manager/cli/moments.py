@@ -1,9 +1,14 @@
-"""How moments are written: ISO 8601 in UTC for scripts, ages and the reader's own clock for people. Pure."""
+"""How moments are written: ISO 8601 in UTC for scripts, ages and the reader's own clock for people."""
 
+import re
 from datetime import UTC, datetime
+from time import time
 from typing import Final
 
+from common.failures import UsageError
+
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+_AGO: Final = re.compile(r"(\d{1,6})\s*([smhd])")
 
 
 def iso(milliseconds: int | None) -> str | None:
@@ -24,3 +29,18 @@ def age(later: int, earlier: int) -> str:
     seconds = max(0, later - earlier) // 1000
     size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= size), _UNITS[-1])
     return f"{seconds // size}{unit}"
+
+
+def moment_of(text: str, option: str) -> int:
+    """Return the moment, in milliseconds, that a person means: "2h" ago, a date, a time of day; raises UsageError."""
+    ago = _AGO.fullmatch(text.strip())
+    if ago is not None:
+        sizes = {unit: size for size, unit in _UNITS}
+        return int((time() - int(ago[1]) * sizes[ago[2]]) * 1000)
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise UsageError(
+            f'{option}: {text!r} is not a time such as "90s", "2h", "3d", "2026-11-23" or "2026-11-23 19:00"'
+        ) from error
+    return int(moment.timestamp() * 1000)  # without a zone, the reader's own

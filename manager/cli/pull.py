@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from manager.cli.completion import complete_profile
 from manager.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ _NEEDED: Final = ("server", "user", "password", "to", "local_user")
 
 def pull(  # noqa: PLR0913 (one parameter an option)
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Profiles; all enabled ones if none.")
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Profiles; all enabled ones if none.", autocompletion=complete_profile),
     ] = None,
     *,
     config: ConfigOption = DEFAULT_CONFIG,
