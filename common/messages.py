@@ -223,7 +223,7 @@ class UndecodableError(ValueError):
 
 def encode(message: Message) -> bytes:
     """Return the message as msgpack; `decode` with the same type gives an equal value back."""
-    body = {name: _plain(getattr(message, name)) for name in _names(type(message))}
+    body = {name: _plain(getattr(message, name)) for name in _NAMES[type(message)]}
     packed: bytes = msgpack.packb({"type": type(message).__name__, "version": VERSION, **body}, use_bin_type=True)
     _require(len(packed) <= MAX_MESSAGE, "message too large")
     return packed
@@ -252,20 +252,22 @@ def decode(body: bytes, kind: type[M]) -> M:
 
 def one_line(text: str, limit: int = MAX_TEXT) -> str:
     """Return text from outside as one printable line: control characters and surrogates become "?", cut at `limit`."""
+    if text.isprintable():
+        return text[:limit]
     return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text[:limit])
-
-
-def _names(kind: type) -> tuple[str, ...]:
-    return tuple(f.name for f in fields(kind))
 
 
 def _plain(value: object) -> object:
     if isinstance(value, RoutingPolicy):
         return value.travelling()
     if isinstance(value, Inline | Blob):
-        return {name: getattr(value, name) for name in _names(type(value))}
+        return {name: getattr(value, name) for name in _NAMES[type(value)]}
     return value
 
+
+_NAMES: Final[dict[type, tuple[str, ...]]] = {
+    kind: tuple(f.name for f in fields(kind)) for kind in (Inline, Blob, MailFetched, DeliveryJob, DeliveryOutcome)
+}
 
 _READERS: Final[dict[type, TypeAdapter[Any]]] = {}
 

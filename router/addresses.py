@@ -7,6 +7,7 @@ read is no address.
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from common.addresses import a_label
@@ -44,6 +45,15 @@ _NAMES: Final = rb"(=\?[\w.+*:'\-]*+\?[bBqQ]\?[^?\r\n]*+\?=)|([" + _ATOM + rb".]
 _KINDS: Final = (b"", b"", _ENCODED, WORD, _LITERAL, _QUOTED)  # by the groups of a token
 _TOKEN: Final = re.compile(_GAP + b"(?:" + _NAMES + rb'|"((?:[^"\\]++|\\.)*+)"|.)', re.DOTALL)
 _TOKEN_UNQUOTED: Final = re.compile(_GAP + b"(?:" + _NAMES + rb"|.)", re.DOTALL)
+_PLAIN: Final = re.compile(
+    rb"[ \t\r\n]*+(?:"
+    rb"(?:(?:=\?[\w.+*:'\-]*+\?[bBqQ]\?[^?\r\n]*+\?=|[" + _ATOM + rb'.]++|"[^"\\]*+")[ \t\r\n]*+)*+'
+    rb"<((?!'|=\?)[\w!#$%&'*+\-/=?^`{|}~.]++)@([A-Za-z0-9_.\-]++)>"
+    rb"|((?!'|=\?)[\w!#$%&'*+\-/=?^`{|}~.]++)@([A-Za-z0-9_.\-]++)"
+    rb")[ \t\r\n]*+(,|\Z)"
+)
+"""A mailbox as nearly all are: its tokens are the same as below, and nothing in it needs a second look."""
+
 _PAIR_OR_FOLD: Final = re.compile(rb"\\(.)|\r?\n", re.DOTALL)
 _COMMENT_PART: Final = re.compile(rb"\\.|[()]", re.DOTALL)
 _DOT_ATOM: Final = re.compile(rb"[" + _ATOM + rb"]++(?:\.[" + _ATOM + rb"]++)*+")
@@ -52,7 +62,24 @@ _DOMAIN_LITERAL: Final = re.compile(rb"\[[!-~]+\]")
 
 def addresses_of(value: bytes) -> list[Address]:
     """Return the addresses that a field's value names, in order, duplicates included."""
-    return addresses_among(tokens_of(value))
+    plain = _plain(value)
+    return addresses_among(tokens_of(value)) if plain is None else plain
+
+
+def _plain(value: bytes) -> list[Address] | None:
+    """Return the addresses of a list of plain mailboxes, at a fifth of the cost; None for any other value."""
+    found: list[Address] = []
+    position, more = 0, b","
+    while more:
+        match = _PLAIN.match(value, position)
+        if match is None:
+            return None
+        in_angle, its_domain, bare, domain, more = match.groups()
+        label = _label(its_domain or domain)
+        if label is not None:
+            found.append(Address((in_angle or bare).decode("ascii"), label))
+        position = match.end()
+    return found
 
 
 def addresses_among(tokens: Iterable[Token]) -> list[Address]:
@@ -202,9 +229,19 @@ def _domain(run: list[Token]) -> str | None:
     text = b"".join([token.text for token in run])
     if run[0].kind == _LITERAL:
         return text.decode().lower() if _DOMAIN_LITERAL.fullmatch(text) else None
-    if len(text) > MAX_DOMAIN_OCTETS or any(token.kind != WORD for token in run):
+    if any(token.kind != WORD for token in run):
         return None
+    return _label(text.partition(b"?")[0])  # mailto:ann@far.example?subject=…
+
+
+def _label(text: bytes) -> str | None:
+    return None if len(text) > MAX_DOMAIN_OCTETS else _known_label(text)
+
+
+@lru_cache(maxsize=1024)
+def _known_label(text: bytes) -> str | None:
+    """Return a domain's A-labels; None for what is no domain. The same few hundred are in most mail."""
     try:
-        return a_label(text.partition(b"?")[0].decode())  # mailto:ann@far.example?subject=…
+        return a_label(text.decode())
     except ValueError:
         return None

@@ -23,6 +23,7 @@ MAX_SAME_RECIPIENT: Final = 2
 MAX_TRACES: Final = 5
 """Our traces in all: a circle through several users comes by each of them only once a turn."""
 
+_OURS: Final = b".pps.invalid"
 _BY: Final = re.compile(rb"\bby\s++([0-9a-f-]{36})\.pps\.invalid\b", re.IGNORECASE)
 _FOR: Final = re.compile(rb"\bfor\s++<([^<>\s]++)>")
 _TRACE: Final = re.compile(rb"\s*+([0-9a-f-]{36})\s++\S++\s++(\S++)\s*+", re.IGNORECASE)
@@ -47,14 +48,15 @@ def _traces(fields: Sequence[Field], installation: str) -> Counter[str]:
     """Return how often this installation delivered the mail to whom."""
     traces: Counter[str] = Counter()
     for field in fields:
-        match = None
-        if field.name == "received" and (by := _BY.search(field.value)) and _names(by[1], installation):
-            match = _FOR.search(field.value, by.end())
-            traces[_text(match[1]) if match else ""] += 1
-        elif (
-            field.name == "x-pps-trace" and (match := _TRACE.fullmatch(field.value)) and _names(match[1], installation)
-        ):
-            traces[_text(match[2])] += 1
+        if field.name == "received" and _OURS in field.value.lower():
+            by = _BY.search(field.value)
+            if by is not None and _names(by[1], installation):
+                recipient = _FOR.search(field.value, by.end())
+                traces[_text(recipient[1]) if recipient else ""] += 1
+        elif field.name == "x-pps-trace":
+            trace = _TRACE.fullmatch(field.value)
+            if trace is not None and _names(trace[1], installation):
+                traces[_text(trace[2])] += 1
     return traces
 
 

@@ -9,13 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.messages import MAX_HEADER
-from router.addresses import Address, addresses_of
+from router import addresses
+from router.addresses import Address, addresses_among, addresses_of, tokens_of
+from router.headers import fields_of
+from tests.unit.header_corpus import CORPUS
 
 PIECES = [
     b"ann", b"bob@local.example", b"local.example", b"@", b"<", b">", b",", b";", b":", b"(", b")", b"[", b"]", b'"',
     b"\\", b".", b" ", b"\r\n ", b"=?utf-8?q?", b"?=", b"=?", b"\0", b"\xc3\xa4", b"\xff", b"\xe3\x80\x82", b"xn--",
     b"mailto:",
 ]  # fmt: skip
+
+MAILBOXES = [
+    b"ann@local.example", b"Ann Smith <ann@local.example>", b'"Smith, Ann" <a.b@local.example.>', b"<x@local.example>",
+    b"=?utf-8?q?Ann,_<x@y>?= <ann@local.example>", b"'ann@local.example'", b"=?utf-8?q?ann?=@local.example", b"ann@-",
+    b"a@" + b"b." * 200 + b"c", b"Ann\r\n <ann@local.example>\r", b"A. B. <c+d@local.example>",
+]  # fmt: skip
+
+FIELDS = [field.value for case in CORPUS for field in fields_of(case.header)]
 
 FLOODS = {
     "quotes": b'"',
@@ -69,6 +80,20 @@ def test_any_octets_are_read(field: bytes) -> None:
         assert address.domain.isascii()
         assert address.domain == address.domain.lower()
         assert not set(address.domain) & set(' @<>,;"()\r\n')
+
+
+@given(
+    st.one_of(
+        st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join),
+        st.lists(st.sampled_from([*MAILBOXES, *PIECES]), max_size=6).map(b", ".join),
+        st.sampled_from(FIELDS),
+    )
+)
+def test_the_short_way_leads_to_the_same_addresses(field: bytes) -> None:
+    """Plain lists are read by one pattern: what it reads, it reads as the tokens say."""
+    plain = addresses._plain(field)
+
+    assert plain is None or plain == addresses_among(tokens_of(field))
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=30).map(b"".join))

@@ -1,0 +1,1 @@
+"""Measurements: figures for people, which depend on the machine. No tests."""
