@@ -49,6 +49,13 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in headings(target.read_text()), link
 
 
+def test_every_page_is_in_the_index() -> None:
+    """A page that nobody finds is a page that isn't there."""
+    listed = set(re.findall(r"\]\(([a-z-]+\.md)\)", (DOCS / "README.md").read_text()))
+
+    assert listed == {page.name for page in DOCS.glob("*.md")} - {"README.md"}
+
+
 def headings(text: str) -> set[str]:
     """Return the anchors of a page's headings, as GitHub and Gitea name them."""
     found = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
