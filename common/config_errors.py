@@ -5,7 +5,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -96,9 +96,10 @@ def _gloss(model: type[BaseModel], key: str) -> str:
 
 def _choices(model: type[BaseModel], key: str) -> str:
     annotation = model.model_fields[key].annotation
-    if not isinstance(annotation, type) or not issubclass(annotation, Enum):
-        return "one of the known words"
-    return listed([str(member.value) for member in annotation])
+    for kind in (annotation, *get_args(annotation)):  # "X | None" has X among its arguments
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            return listed([str(member.value) for member in kind])
+    return "one of the known words"
 
 
 def listed(words: Sequence[str]) -> str:

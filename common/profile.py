@@ -14,8 +14,10 @@ from common.addresses import a_label, local_user
 from common.hours import Window, parse_window, parse_zone
 from common.key_form import Form
 from common.measures import SECONDS, parse_duration, parse_size
+from common.oauth_keys import OAuthKeys
 from common.routing_keys import RoutingKeys
 from common.routing_policy import MAX_NAMES, RoutingPolicy
+from common.secrets import KINDS
 from common.server import Server, parse_server
 from common.server_keys import Reference, ServerKeys
 
@@ -115,6 +117,10 @@ class Auth(StrEnum):
     OAUTHBEARER = "oauthbearer"  # the same, in the standard's form
 
 
+BEARER: Final = (Auth.AUTO, Auth.XOAUTH2, Auth.OAUTHBEARER)
+"""Ways to sign in with an access token that we get ourselves."""
+
+
 class Custody(StrEnum):
     """Which copy of a fetched mail is the durable one until every recipient has it."""
 
@@ -146,7 +152,7 @@ LocalUser = Annotated[str, BeforeValidator(_local_user), Form("user, or user@dom
 
 
 PROFILE_FILES: Final = ("ca", "client_cert", "client_key")
-PROFILE_SECRETS: Final = ("password", "proxy_password")
+PROFILE_SECRETS: Final = ("password", "proxy_password", "oauth_client_secret")
 """Keys that hold paths, and references that may."""
 
 
@@ -156,7 +162,8 @@ class MailboxKeys(BaseModel):
     name: Name = Field(description="What this profile is called in commands, tables and the log.")
     server: ServerField = Field(description='Where the mailbox is: "HOST PORT", or "HOST PORTs" with TLS at once.')
     user: str = Field(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+$", description="The account's name.")
-    password: Reference = Field(
+    password: Reference | None = Field(
+        default=None,
         description="Where the password is found: env:NAME, file:PATH, command:COMMAND or credential:NAME.",
     )
     auth: Auth = Field(default=Auth.AUTO, description="How to sign in; auto takes what is safe there.")
@@ -183,7 +190,7 @@ class MailboxKeys(BaseModel):
     custody: Custody = Field(default=Custody.REMOTE, description='"blob" where the server hides mail once retrieved.')
 
 
-class Profile(RoutingKeys, ServerKeys, MailboxKeys):  # in tables and complaints, keys of the last come first
+class Profile(RoutingKeys, OAuthKeys, ServerKeys, MailboxKeys):  # in tables and complaints, keys of the last come first
     """The settings of one remote mailbox and its local side."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -198,8 +205,18 @@ class Profile(RoutingKeys, ServerKeys, MailboxKeys):  # in tables and complaints
             raise ValueError(f'tls = "{self.tls}" contradicts server = "{self.server}": drop the s after the port')
         if self.tls is Tls.NONE and (self.fingerprint or self.client_cert):
             raise ValueError('tls = "none" has no certificates: drop fingerprint and client_cert')
+        self._check_sign_in()
         _ = self.policy  # raises where its keys contradict each other
         return self
+
+    def _check_sign_in(self) -> None:
+        if self.oauth is None:
+            if self.password is None:
+                raise ValueError(f"password is missing: where it is found: {KINDS}")
+        elif self.password is not None:
+            raise ValueError(f'password contradicts oauth = "{self.oauth}": drop one')
+        elif self.auth not in BEARER:
+            raise ValueError(f'auth = "{self.auth}" can\'t carry the tokens of oauth: {" or ".join(BEARER)}')
 
     @property
     def mailbox(self) -> str:

@@ -5,6 +5,7 @@ import sys
 from common.config import MANAGED_BY_FILE
 from common.role import run_role
 from common.worker import Parts, Worker
+from fetcher.grants import grants_of
 from fetcher.intake import Workplace
 from fetcher.settle import Settler
 from fetcher.work import FetcherWorker
@@ -18,6 +19,7 @@ async def build(parts: Parts, *, names: frozenset[str] | None = None) -> tuple[W
         ledger=parts.ledger,
         blobs=parts.blobs,
         settler=settler,
+        grants=grants_of(parts.config, parts.ledger, parts.log),
         targets=set(parts.config.targets),
         log=parts.log,
         base=parts.config.base,

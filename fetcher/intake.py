@@ -13,6 +13,7 @@ from common.ledger import Ledger, RowRejectedError
 from common.ledger.records import Fetched, FetchedMail, KnownMail, Lease
 from common.messages import Content, MailFetched, encode
 from common.profile import Custody
+from fetcher.grants import Grants
 from fetcher.incoming import Incoming
 from fetcher.plan import Known
 from fetcher.settle import Settler
@@ -26,6 +27,7 @@ class Workplace:
     ledger: Ledger
     blobs: BlobStore
     settler: Settler
+    grants: Grants
     targets: set[str]  # that the configuration names; changed in place when that changes
     log: FilteringBoundLogger
     base: Path  # where relative paths of secrets and CA files begin

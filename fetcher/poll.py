@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from typing import Final
+from typing import Final, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
@@ -10,9 +10,11 @@ from common.failures import PollError, PollResult, PpsError
 from common.ledger import LeaseLostError
 from common.ledger.records import Lease
 from common.ledger.schedule import PollEnd
-from common.secrets import resolve
+from common.profile import Profile
+from common.secrets import Secret, resolve
 from fetcher.allowance import Allowance
 from fetcher.connection import Connection
+from fetcher.grants import GrantEndedError
 from fetcher.intake import Workplace
 from fetcher.link import link_of
 from fetcher.schedule import jittered, seconds_to_next_poll
@@ -23,6 +25,14 @@ ONE_BY_ONE_SECONDS: Final = 86_400
 
 GIVE_BACK_SECONDS: Final = 2.0
 RENEW_SECONDS: Final = 60.0
+
+
+class _Ended(NamedTuple):
+    """How a poll ended."""
+
+    result: PollResult
+    error: str | None
+    for_good: bool  # only a person can mend it
 
 
 class Poller:
@@ -38,6 +48,7 @@ class Poller:
         log.info("poll_started", server=str(lease.profile.server), epoch=lease.epoch)
         end: SessionEnd | None = None
         error: str | None = None
+        for_good = False  # until a person acts
         try:
             end = await self._leased(lease, log, stop)
             result = PollResult.OK if end.listed else PollResult.EMPTY
@@ -50,6 +61,8 @@ class Poller:
             giving_back = asyncio.create_task(self._at.ledger.end_poll(end_now))
             await asyncio.wait({giving_back}, timeout=GIVE_BACK_SECONDS)  # else the lease runs out
             raise
+        except GrantEndedError as failure:
+            result, error, for_good = failure.result, str(failure), True
         except PollError as failure:
             result, error = failure.result, str(failure)
         except (PpsError, OSError) as failure:
@@ -57,11 +70,10 @@ class Poller:
         except Exception as failure:
             log.exception("poll_crashed")
             result, error = PollResult.LOCAL, f"unexpected {type(failure).__name__}: see the log"
-        await self._end(lease, log, result, error, end)
+        await self._end(lease, log, _Ended(result, error, for_good), end)
 
-    async def _end(
-        self, lease: Lease, log: FilteringBoundLogger, result: PollResult, error: str | None, end: SessionEnd | None
-    ) -> None:
+    async def _end(self, lease: Lease, log: FilteringBoundLogger, ended: _Ended, end: SessionEnd | None) -> None:
+        result, error = ended.result, ended.error
         due_in = seconds_to_next_poll(
             result,
             interval=lease.profile.interval,
@@ -69,6 +81,8 @@ class Poller:
             auth_failures=lease.auth_failures,
             end=end,
         )
+        if ended.for_good:
+            due_in = None
         if due_in is not None:
             due_in = jittered(due_in, random.uniform(-1, 1))  # noqa: S311 (spreads load, guards nothing)
         await self._at.ledger.end_poll(PollEnd(lease=lease, result=result, error=error, due_in=due_in))
@@ -98,10 +112,7 @@ class Poller:
 
     async def _sessions(self, lease: Lease, log: FilteringBoundLogger, stop: asyncio.Event) -> SessionEnd:
         """Reopen until the mailbox has nothing more to fetch: a session ends early to bound what an abort repeats."""
-        try:
-            password = (await resolve(lease.profile.password, base=self._at.base)).reveal()
-        except PpsError as failure:
-            raise PpsError(f"password: {failure}") from failure
+        password = await self._password(lease.profile)
         total = SessionEnd()
         allowance = Allowance(mails=lease.profile.max_mails, octets=lease.profile.max_octets)
         while True:
@@ -114,15 +125,41 @@ class Poller:
             if not total.more or stop.is_set() or not (end.fetched or end.renamed):
                 return total
 
+    async def _password(self, profile: Profile) -> Secret | None:
+        """Return the password, None where access tokens are signed in with; raises PpsError."""
+        if profile.password is None:
+            return None
+        try:
+            return await resolve(profile.password, base=self._at.base)
+        except PpsError as failure:
+            raise PpsError(f"password: {failure}") from failure
+
+    async def _sign_in(self, connection: Connection, profile: Profile, password: Secret | None) -> None:
+        if password is not None:
+            await connection.authenticate(profile.user, password.reveal(), profile.auth)
+            return
+        token = await self._at.grants.access_token(profile)
+        try:
+            await connection.authenticate(profile.user, token.reveal(), profile.auth, bearer=True)
+        except PollError as failure:
+            if failure.result is PollResult.AUTH:
+                await self._at.grants.distrust(profile)
+            raise
+
     async def _session(
-        self, lease: Lease, password: str, log: FilteringBoundLogger, stop: asyncio.Event, allowance: Allowance
+        self,
+        lease: Lease,
+        password: Secret | None,
+        log: FilteringBoundLogger,
+        stop: asyncio.Event,
+        allowance: Allowance,
     ) -> SessionEnd:
         profile = lease.profile
         link = await link_of(profile, base=self._at.base)
         ahead = self._one_by_one.get(profile.server.host, 0.0) < asyncio.get_running_loop().time()
         connection = await Connection.open(link, pipelining=ahead)
         try:
-            await connection.authenticate(profile.user, password, profile.auth)
+            await self._sign_in(connection, profile, password)
             session = Session(connection=connection, lease=lease, at=self._at, log=log, stop=stop, allowance=allowance)
             return await session.run()
         except PollError:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from structlog.typing import FilteringBoundLogger
 
 from common.failures import PpsError
-from common.ledger import claiming, fetching, listing, reading, routing, schedule, settling, sweeping, targets
+from common.ledger import claiming, fetching, grants, listing, reading, routing, schedule, settling, sweeping, targets
 from common.ledger.engine import database_url, migrate, open_engine, prepare
 from common.ledger.records import (
     Claimed,
@@ -95,6 +95,28 @@ class Ledger:
     async def set_due(self, name: str) -> bool:
         """Make a profile due now; False: no such profile."""
         return await self._write(schedule.SET_DUE, name)
+
+    # OAuth 2 grants
+
+    async def grant_of(self, mailbox: str) -> grants.Grant | None:
+        """Return a mailbox's grant, if somebody has signed in."""
+        return await self.read(lambda connection: grants.grant_of(connection, mailbox))
+
+    async def claim_grant(self, mailbox: str) -> grants.GrantClaim | None:
+        """Take the right to get the next token, for CLAIM_MS; None: another has it, or there is no grant."""
+        return await self._write(grants.CLAIM_GRANT, mailbox)
+
+    async def store_grant(self, stored: grants.StoredGrant) -> bool:
+        """Record what was got; False: a newer one is on record."""
+        return await self._write(grants.STORE_GRANT, stored)
+
+    async def end_grant(self, end: grants.GrantEnd) -> None:
+        """Give a claim back that brought no token."""
+        await self._write(grants.END_GRANT, end)
+
+    async def distrust_grant(self, mailbox: str) -> None:
+        """Have the next who needs a token get another."""
+        await self._write(grants.DISTRUST_GRANT, mailbox)
 
     async def seconds_to_next_poll(self) -> float | None:
         """Return how long nothing will be due; None when nothing is scheduled."""

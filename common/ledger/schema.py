@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """The newest migration: what a worker of this version needs to find."""
 
 metadata: Final = MetaData()
@@ -154,6 +154,19 @@ targets: Final = Table(
     Column("doubted_since", BigInteger),
     Column("doubted_until", BigInteger),  # its "no such user" is not believed until then
     Column("doubt", String(512)),  # why
+)
+
+grants: Final = Table(
+    "grants",
+    metadata,
+    Column("mailbox", String(64), primary_key=True),
+    Column("sealed", LargeBinary),  # access and refresh token, as one value
+    Column("refresh_at", BigInteger),  # when the next access token is got, ahead of
+    Column("expires_at", BigInteger),  # the end of this one
+    Column("grant_expires_at", BigInteger),  # when only a person can get another; null: not known
+    Column("epoch", Integer, nullable=False),  # also the token of the newest claim
+    Column("claimed_until", BigInteger),
+    Column("refused", String(512)),  # why there is no further token
 )
 
 installation: Final = Table("installation", metadata, Column("id", String(36), primary_key=True))

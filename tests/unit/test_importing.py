@@ -53,7 +53,7 @@ async def test_typed_passwords_go_into_private_files_that_pps_reads(tmp_path: Pa
     written = write(made, tmp_path / "new" / "pps.toml")
 
     profiles = load_config(tmp_path / "new" / "pps.toml").profiles
-    found = [await resolve(profile.password, base=tmp_path) for profile in profiles]
+    found = [await resolve(profile.password or "", base=tmp_path) for profile in profiles]
 
     assert found == [Secret("hunter2#1"), Secret('hunter2 "2"'), Secret("hunter233")]
     assert {stat.S_IMODE(path.stat().st_mode) for path in written[1:]} == {0o600}
