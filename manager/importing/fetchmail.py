@@ -140,10 +140,14 @@ def _encryption(account: _Account, draft: Draft) -> None:
     if sslproto and not account.on("ssl"):
         draft.keys["tls"] = "none" if not "".join(sslproto.values) else "starttls"
     draft.keys["ca"] = account.value("sslcertfile")
+    draft.keys["client_cert"], draft.keys["client_key"] = account.value("sslcert"), account.value("sslkey")
     check = account.option("sslcertck")
     if check and not check.on:
         draft.remark(
-            check.line, "no sslcertck", "PPS always verifies certificates", "set `ca` to the server's own authority"
+            check.line,
+            "no sslcertck",
+            "PPS always verifies certificates",
+            "set `ca` or `fingerprint`: see docs/servers.md",
         )
 
 

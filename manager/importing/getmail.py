@@ -1,7 +1,7 @@
 """A getmailrc in our keys: one file is one mailbox, and becomes one draft of a profile. Pure."""
 
 import shlex
-from typing import Any, Final
+from typing import Final
 
 from manager.importing.drafts import POSTMASTER, Draft, Remark, name_of
 from manager.importing.getmail_remarks import REMARKS, UNREMARKABLE
@@ -86,14 +86,16 @@ def _encryption(retriever: Section, draft: Draft, home: str) -> None:
             'set tls = "none" if the server has no encryption',
         )
         return
-    if "ca_certs" in retriever.values:
-        draft.keys["ca"] = _at_home(retriever.text("ca_certs"), home)
-    else:
+    for ours, theirs in (("ca", "ca_certs"), ("client_cert", "certfile"), ("client_key", "keyfile")):
+        draft.keys[ours] = _at_home(retriever.text(theirs), home)
+    pinned = retriever.values.get("ssl_fingerprints")
+    draft.keys["fingerprint"] = pinned.texts if pinned else []
+    if not draft.keys["ca"] and not draft.keys["fingerprint"]:
         draft.remark(
             retriever.line,
             "ca_certs",
             "without it getmail takes any certificate, and PPS verifies",
-            "set `ca` if the server's is of an authority of its own",
+            "set `ca` or `fingerprint` if the server's is of an authority of its own",
         )
 
 
@@ -176,5 +178,5 @@ def _is_off(text: str) -> bool:
     return text.lower() in {"", "0", "no", "false", "off", "none", "()"}
 
 
-def _at_home(path: str, home: str) -> Any:  # noqa: ANN401 (a key's value)
+def _at_home(path: str, home: str) -> str:
     return f"{home}{path[1:]}" if path.startswith("~/") else path

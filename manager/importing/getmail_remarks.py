@@ -7,9 +7,6 @@ _LOG: Final = ("PPS writes one log of JSON lines", "set `log` in [service], and 
 
 REMARKS: Final[dict[str, tuple[str, str]]] = {
     "delete_dup_msgids": ("PPS never deletes what it didn't deliver", "copies of one mail share their deliveries"),
-    "keyfile": ("it isn't carried over", "see docs/configuration.md for client certificates"),
-    "certfile": ("it isn't carried over", "see docs/configuration.md for client certificates"),
-    "ssl_fingerprints": ("it isn't carried over", "set `ca`, which verifies the certificate itself"),
     "ssl_version": ("PPS takes TLS 1.2 or newer", "nothing"),
     "ssl_ciphers": ("PPS takes OpenSSL's defaults", "nothing"),
     "ssl_cert_hostname": ("the certificate must be the host's", "name the host in `server` as its certificate does"),
@@ -35,7 +32,8 @@ REMARKS: Final[dict[str, tuple[str, str]]] = {
 UNREMARKABLE: Final = frozenset(
     {
         "type", "server", "port", "username", "password", "password_command", "timeout", "use_xoauth2", "use_apop",
-        "envelope_recipient", "ca_certs", "verbose", "read_all", "delete", "delete_after", "max_message_size",
+        "envelope_recipient", "ca_certs", "ssl_fingerprints", "certfile", "keyfile",
+        "verbose", "read_all", "delete", "delete_after", "max_message_size",
         "max_messages_per_session", "max_bytes_per_session", "delivered_to", "received",
     }
 )  # fmt: skip
