@@ -1,16 +1,17 @@
 """`pps log`: the log as a person reads it, whole or of one mail, once or as it grows."""
 
-import contextlib
-import json
 import os
+import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from manager.cli.completion import complete_profile
+from manager.cli.log_view import LEVELS, Shown, Wanted, parsed
 from manager.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
@@ -22,27 +23,84 @@ FOLLOW_SECONDS: Final = 0.25
 MAX_READ: Final = 1024 * 1024
 """Octets that are read of the file at a time."""
 
-_HEAD: Final = ("timestamp", "level", "event", "exception", "pid")
+FOLLOWED_LINES: Final = 20
+"""Lines before the first new one that `-f` shows: enough to see what goes on."""
 
 
-def log(
+def log(  # noqa: PLR0913 (one parameter an option)
     mail: Annotated[
-        str | None, typer.Argument(metavar="MAIL", help="A mail's or delivery's id, or an address.")
+        str | None,
+        typer.Argument(metavar="MAIL", help="A mail's or delivery's id, or its beginning, an address or a profile."),
     ] = None,
     *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the log grows.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as the log grows, until Ctrl-C.")] = False,
+    lines: Annotated[
+        int | None, typer.Option("--lines", "-n", min=0, help="Only the last so many; with -f, 20 if not said.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help='Since then: "2h", "3d", "2026-11-23 19:00".')
+    ] = None,
+    level: Annotated[str, typer.Option(metavar="|".join(LEVELS), help="Of this level, or worse.")] = LEVELS[0],
+    profile: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of this profile.", autocompletion=complete_profile)
+    ] = None,
     as_json: JsonOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> int:
     """Show the log, readable."""
     from common.config import load_config  # noqa: PLC0415 (slow)
+    from manager.cli.moments import moment_of  # noqa: PLC0415
 
+    wanted = Wanted(
+        mail=mail,
+        since=0 if since is None else moment_of(since, "--since"),
+        levels=_levels(level),
+        profile=profile,
+    )
+    shown = Shown(as_json=as_json, coloured=sys.stdout.isatty() and not as_json and "NO_COLOR" not in os.environ)
     path = _log_path(load_config(config))
-    for line in lines_of(path, follow=follow):
-        event = parsed(line)
-        if event is not None and (mail is None or tells_of(event, mail)):
-            typer.echo(line.decode(errors="replace") if as_json else readable(event))
+    last = FOLLOWED_LINES if follow and lines is None and since is None else lines
+    try:
+        _show(path, wanted, shown, follow=follow, last=last)
+    except KeyboardInterrupt:
+        if not follow:
+            raise
     return 0
+
+
+def _show(path: Path, wanted: "Wanted", shown: "Shown", *, follow: bool, last: int | None) -> None:
+    """Print the lines that are wanted: of those that are there already only the `last`, then those to come."""
+    kept: deque[str] = deque(maxlen=last)
+
+    def catch_up() -> None:
+        while kept:
+            typer.echo(kept.popleft())
+        sys.stdout.flush()
+
+    def wait() -> None:
+        nonlocal last
+        last = None  # what comes from now on is new
+        catch_up()
+        time.sleep(FOLLOW_SECONDS)
+
+    for line in lines_of(path, follow=follow, wait=wait, since=wanted.since):
+        event = parsed(line)
+        if event is None or not wanted.matches(event):
+            continue
+        if last is None:
+            typer.echo(shown.text(line, event))
+        else:
+            kept.append(shown.text(line, event))
+    catch_up()
+
+
+def _levels(least: str) -> frozenset[str]:
+    from common.config_errors import nearest  # noqa: PLC0415 (slow)
+    from common.failures import UsageError  # noqa: PLC0415
+
+    if least not in LEVELS:
+        raise UsageError(f"--level: no level {least!r}: {nearest(least, LEVELS)}")
+    return frozenset(LEVELS[LEVELS.index(least) :])
 
 
 def _log_path(config: "Config") -> Path:
@@ -53,17 +111,25 @@ def _log_path(config: "Config") -> Path:
     return Path(config.service.log)
 
 
-def lines_of(path: Path, *, follow: bool, wait: Callable[[], None] | None = None) -> Iterator[bytes]:
+def lines_of(path: Path, *, follow: bool, wait: Callable[[], None] | None = None, since: int = 0) -> Iterator[bytes]:
     """Yield the lines of the log's files, the oldest first; if `follow`, then those to come, for ever.
 
-    `wait` is called when there is nothing new; the file may be set aside meanwhile.
+    `wait` is called when there is nothing new; the file may be set aside meanwhile. Files whose last line is older than
+    `since` (milliseconds) are left out.
     """
     from common.log import log_files  # noqa: PLC0415 (slow)
 
     for aside in log_files(str(path), path.parent):
-        if aside != path:
+        if aside != path and _written_at(aside) >= since:
             yield from _lines(aside)
     yield from _grown(path, wait or (lambda: time.sleep(FOLLOW_SECONDS))) if follow else _lines(path)
+
+
+def _written_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime * 1000
+    except FileNotFoundError:
+        return 0
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -102,32 +168,3 @@ def _is_another(path: Path, descriptor: int) -> bool:
         return True
     ours = os.fstat(descriptor)
     return (found.st_dev, found.st_ino) != (ours.st_dev, ours.st_ino)
-
-
-def parsed(line: bytes) -> dict[str, Any] | None:
-    """Return the event of a line, None for what is none: a line that a full disk cut."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) else None
-
-
-def tells_of(event: dict[str, Any], mail: str) -> bool:
-    """Whether an id or address of the event is `mail`, or begins with it."""
-    return any(isinstance(value, str) and value.startswith(mail) for name, value in event.items() if name not in _HEAD)
-
-
-def readable(event: dict[str, Any]) -> str:
-    """Return "2026-11-23 19:41:31 info mail_delivered mail_id=… recipient=…", in local time; a traceback follows it."""
-    moment = str(event.get("timestamp", ""))
-    with contextlib.suppress(ValueError):
-        moment = datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    rest = " ".join(f"{name}={_value(value)}" for name, value in event.items() if name not in _HEAD)
-    line = f"{moment} {event.get('level', ''):<7} {event.get('event', '')} {rest}".rstrip()
-    return "\n    ".join([line, *str(event.get("exception", "")).splitlines()])
-
-
-def _value(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return json.dumps(text, ensure_ascii=False) if " " in text or not text else text

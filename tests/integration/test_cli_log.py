@@ -1,6 +1,7 @@
 """`pps log`: the log of a service as a person reads it."""
 
 import json
+import signal
 from itertools import islice
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 
 from common import log as log_module
 from common.log import open_log
-from manager.cli.log import lines_of, parsed, readable
-from tests.command import pps
+from manager.cli.log import lines_of
+from manager.cli.log_view import Shown, Wanted, parsed, readable
+from tests.command import pps, started
 
 MAIL = "0192e7a4-0000-7000-8000-000000000001"
 OTHER = "0192e7a4-0000-7000-8000-000000000002"
@@ -129,3 +131,51 @@ def test_times_are_local(tmp_path: Path) -> None:
     ended = pps("log", folder=tmp_path, environment={"TZ": "Etc/GMT-2"})
 
     assert ended.out == "2026-11-24 01:41:31 info    started\n"
+
+
+def test_following_begins_with_the_last_lines_and_ends_well(tmp_path: Path) -> None:
+    """A log of 80 MiB is not poured out before what is new; Ctrl-C is how it ends."""
+    (tmp_path / "pps.toml").touch()
+    log = open_log("pop3.log", tmp_path)
+    for number in range(100):
+        log.info("numbered", number=number)
+
+    with started("log", "-f", folder=tmp_path) as command:
+        assert command.stdout is not None
+        old = [command.stdout.readline() for _ in range(20)]
+        log.info("numbered", number=100)
+        new = command.stdout.readline()
+        command.send_signal(signal.SIGINT)
+        assert (command.wait(timeout=30), command.stdout.read()) == (0, b"")
+
+    assert old[0].endswith(b"number=80\n")
+    assert new.endswith(b"number=100\n")
+
+
+def test_the_log_is_narrowed_by_level_time_profile_and_number(folder: Path) -> None:
+    """Each alone, and what can't be meant is one line."""
+    open_log("pop3.log", folder).info("poll_started", profile="office")
+
+    assert len(pps("log", "--level", "warning", folder=folder).out.splitlines()) == 1
+    assert len(pps("log", "--since", "1h", "-n", "2", folder=folder).out.splitlines()) == 2
+    assert pps("log", "--since", "2999-01-01", folder=folder).out == ""
+    assert len(pps("log", "--profile", "office", folder=folder).out.splitlines()) == 1
+    wrong = pps("log", "--level", "warn", folder=folder)
+    assert (wrong.code, wrong.err) == (2, "pps: --level: no level 'warn': did you mean \"warning\"?\n")
+
+
+def test_nothing_but_text_reaches_a_terminal() -> None:
+    """Neither from a value, nor from a traceback, nor as raw JSON; colours are ours alone."""
+    line = b'{"event":"e\\u001b[2J","level":"error","reply":"\\u009b31m","exception":"x\\u001b]0;y\\u0007"}'
+    event = parsed(line)
+    assert event is not None
+
+    assert readable(event) == " error   e?[2J reply=?31m\n    x?]0;y?"
+    assert "\x1b[31m" in readable(event, coloured=True)
+    raw = b'{"event":"one\xc2\x9b31m"}'
+    assert Shown(as_json=True).text(raw, {"event": "one\x9b31m"}) == '{"event": "one\\u009b31m"}'
+
+
+def test_a_list_of_recipients_names_each() -> None:
+    """Who looks for an address finds the line that names several."""
+    assert Wanted(mail="bob@").matches({"event": "mail_routed", "recipients": ["ann@a.example", "bob@a.example"]})
