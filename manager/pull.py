@@ -5,7 +5,7 @@ Alone, it runs every role itself; beside a running service, it sets the profiles
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -14,8 +14,10 @@ from structlog.typing import FilteringBoundLogger
 
 from common.config import MANAGED_BY_FILE, Config
 from common.failures import PpsError, UsageError
-from common.ledger import Ledger, reading
-from common.ledger.records import ProfileStatus, Status
+from common.ledger import Ledger
+from common.ledger.pulling import Pulling, read_pulling, recipients_since
+from common.ledger.reader import LedgerReader
+from common.ledger.standing import read_clock
 from common.lock import alone, is_single
 from common.log import open_log
 from common.worker import Worker, opened, run_in_order
@@ -62,8 +64,8 @@ class PullReport:
         return all(p.result in GOOD and not p.left and not p.quarantined and not p.lost for p in self.profiles)
 
 
-Progress = Callable[[Sequence[ProfileStatus]], None]
-"""Is shown how the pulled profiles stand, a few times a second."""
+Progress = Callable[[Mapping[str, Pulling]], None]
+"""Is shown how the pulled profiles stand, by name, a few times a second."""
 
 
 async def pull(
@@ -72,9 +74,37 @@ async def pull(
     """Pull these profiles, or all enabled ones, until settled; raises PpsError."""
     chosen = _chosen(config, names)
     async with _working(config, frozenset(chosen), managed_by) as ledger:
-        before = _by_name(await ledger.status())
-        ends = await asyncio.gather(*(_pull_one(ledger, name, chosen, progress) for name in chosen))
-        return PullReport(profiles=tuple([await _report(ledger, before.get(end.name), end) for end in ends]))
+        watch = Watch(ledger, chosen, progress, since=await read_clock(LedgerReader(ledger)))
+        targets = {profile.name: profile.target for profile in config.profiles}
+        ends = await asyncio.gather(*(_pull_one(watch, name, targets[name]) for name in chosen))
+        return PullReport(profiles=tuple([await _report(watch, end) for end in ends]))
+
+
+class Watch:
+    """Looks at the pulled profiles, for all who wait for them together: one look serves all for LOOK_SECONDS."""
+
+    def __init__(self, ledger: Ledger, names: Sequence[str], progress: Progress | None, *, since: int) -> None:
+        self.ledger = ledger
+        self.since = since  # when the pull began, by the database's clock
+        self._names = names
+        self._progress = progress
+        self._looking = asyncio.Lock()
+        self._seen: dict[str, Pulling] = {}
+        self._seen_at = 0.0
+
+    async def look(self, name: str) -> Pulling:
+        """Return how a profile stands, at most LOOK_SECONDS ago."""
+        async with self._looking:
+            if asyncio.get_running_loop().time() - self._seen_at >= LOOK_SECONDS:
+                await self._look()
+        return self._seen[name]
+
+    async def _look(self) -> None:
+        found = await read_pulling(LedgerReader(self.ledger), self.since)
+        self._seen = {name: found[name] for name in self._names if name in found}
+        self._seen_at = asyncio.get_running_loop().time()
+        if self._progress is not None:
+            self._progress(self._seen)
 
 
 def _chosen(config: Config, names: Sequence[str]) -> list[str]:
@@ -134,28 +164,24 @@ async def _ledger_beside(config: Config) -> Ledger:
     return await Ledger.open(config.service.ledger, base=config.base, log=log)
 
 
-async def _pull_one(ledger: Ledger, name: str, names: Sequence[str], progress: Progress | None) -> ProfileStatus:
+async def _pull_one(watch: Watch, name: str, target: str) -> Pulling:
     """Poll one profile as long as each round gets something done."""
-    last = _by_name(await ledger.status()).get(name)
+    last: tuple[object, ...] | None = None
     for _round in range(MAX_ROUNDS):
-        if not await ledger.set_due(name):
-            raise UsageError(
-                f'the running service has no profile "{name}": `pps reload` (or SIGHUP) has it read the file'
-            )
-        began = (await ledger.status()).at
-        end = await _polled(ledger, name, names, began, progress)
-        end = await _settled(ledger, name, names, end, progress)
-        if end.last_result not in GOOD or not end.left or (last is not None and _standing(end) == _standing(last)):
+        if not await watch.ledger.set_due(name):
+            raise UsageError(f'the running service has no profile "{name}": restart it, so that it reads the file')
+        began = await read_clock(LedgerReader(watch.ledger))
+        end = await _settled(watch, target, await _polled(watch, name, began))
+        standing = (end.mails, end.deleted, end.kept, end.delivered, end.pending)
+        if end.last_result not in GOOD or not end.left or standing == last:
             return end
-        last = end
+        last = standing
     return end
 
 
-async def _polled(
-    ledger: Ledger, name: str, names: Sequence[str], began: int, progress: Progress | None
-) -> ProfileStatus:
+async def _polled(watch: Watch, name: str, began: int) -> Pulling:
     while True:
-        profile = await _look(ledger, name, names, progress)
+        profile = await watch.look(name)
         if profile.last_finished_at is not None and profile.last_finished_at >= began and not profile.polling:
             return profile
         if not profile.polling and profile.read_at > began + UNNOTICED_SECONDS * 1000:
@@ -163,46 +189,26 @@ async def _polled(
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _settled(
-    ledger: Ledger, name: str, names: Sequence[str], profile: ProfileStatus, progress: Progress | None
-) -> ProfileStatus:
+async def _settled(watch: Watch, target: str, profile: Pulling) -> Pulling:
     """Wait for deliveries that have not been tried yet; those deferred are a matter of hours."""
     until = asyncio.get_running_loop().time() + SETTLE_SECONDS
-    while profile.mails.get("fetched", 0) or profile.deliveries.get("pending", 0):
-        paused = (await ledger.status()).targets
-        if paused or asyncio.get_running_loop().time() >= until:
+    while profile.mails.get("fetched", 0) or profile.pending:
+        if target in await watch.ledger.paused_targets() or asyncio.get_running_loop().time() >= until:
             break
         await asyncio.sleep(LOOK_SECONDS)
-        profile = await _look(ledger, name, names, progress)
+        profile = await watch.look(profile.name)
     return profile
 
 
-async def _look(ledger: Ledger, name: str, names: Sequence[str], progress: Progress | None) -> ProfileStatus:
-    profiles = _by_name(await ledger.status())
-    if progress is not None:
-        progress([profiles[other] for other in names if other in profiles])
-    return profiles[name]
-
-
-def _by_name(status: Status) -> dict[str, ProfileStatus]:
-    return {profile.name: profile for profile in status.profiles}
-
-
-def _standing(profile: ProfileStatus) -> tuple[object, object]:
-    return (profile.mails, profile.deliveries)
-
-
-async def _report(ledger: Ledger, before: ProfileStatus | None, end: ProfileStatus) -> Pulled:
-    since = 0 if before is None else before.read_at
-    recipients = await ledger.read(lambda connection: reading.recipients_of_profile(connection, end.profile_id, since))
-    earlier = {} if before is None else before.mails
+async def _report(watch: Watch, end: Pulling) -> Pulled:
+    recipients = await recipients_since(LedgerReader(watch.ledger), end.profile_id, watch.since)
     return Pulled(
         name=end.name,
         result=end.last_result or "",
         error=end.last_error,
         recipients=recipients,
-        deleted=end.mails.get("deleted", 0) - earlier.get("deleted", 0),
-        kept=end.mails.get("kept", 0) - earlier.get("kept", 0),
+        deleted=end.deleted,
+        kept=end.kept,
         left=end.left,
         quarantined=end.mails.get("quarantined", 0),
         skipped=end.mails.get("skipped", 0),

@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -36,15 +37,25 @@ def pps(
     return Ended(code=ended.returncode, out=ended.stdout.decode(), err=ended.stderr.decode())
 
 
-def started(*arguments: str, folder: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start `pps` as `pps()` does, and return it at work; the caller ends it."""
-    return subprocess.Popen(
-        _command(arguments),
+@contextmanager
+def started(
+    *arguments: str, folder: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start `pps` as `pps()` does, and yield it at work; it is ended at the end, if it still runs.
+
+    SIGINT works even where the tests themselves were started in the background, with SIGINT ignored.
+    """
+    with subprocess.Popen(
+        ["env", "--default-signal=INT", *_command(arguments)],
         cwd=folder,
         env=_environment(folder, environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    )
+    ) as command:
+        try:
+            yield command
+        finally:
+            command.kill()
 
 
 def _command(arguments: Sequence[str]) -> list[str]:

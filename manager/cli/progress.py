@@ -1,40 +1,74 @@
-"""The line that shows on a terminal how a pull goes on."""
+"""What shows on a terminal how a pull goes on: mails, octets and rate of each profile."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from rich.console import Console
-
-from common.ledger.records import MailState, ProfileStatus
 from manager.pull import Progress
 
-_ON_THE_WAY: Final = (MailState.FETCHED, MailState.ROUTED)
-_DONE: Final = (MailState.DELETED, MailState.KEPT)
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+    from common.ledger.pulling import Pulling
+
+MOST_BARS: Final = 8
+"""Profiles that have a bar each; more share one."""
 
 
 @contextmanager
 def shown_progress(*, shown: bool) -> Iterator[Progress]:
-    """Yield a function that takes how the profiles stand and, if `shown`, keeps one line of stderr up to date."""
+    """Yield a function that takes how the profiles stand and, if `shown`, keeps bars on stderr up to date."""
     if not shown:
         yield lambda _profiles: None
         return
-    with Console(stderr=True, markup=False, highlight=False).status("connecting") as line:
-        started: list[int] = []
+    with _bars() as bars:
+        tasks: dict[str, TaskID] = {}
+        began = time.monotonic()
 
-        def show(profiles: Sequence[ProfileStatus]) -> None:
-            started[:] = started or [count(profiles, _DONE)]
-            line.update(progress_line(profiles, done_before=started[0]))
+        def show(profiles: Mapping[str, "Pulling"]) -> None:
+            for name, group in _grouped(profiles).items():
+                if name not in tasks:
+                    tasks[name] = bars.add_task(name, total=None, told="connecting")
+                seconds = max(time.monotonic() - began, 0.1)
+                total = sum(one.total for one in group)
+                done = sum(one.done for one in group)
+                bars.update(tasks[name], total=total or None, completed=done, told=told_of(group, seconds))
 
         yield show
 
 
-def progress_line(profiles: Sequence[ProfileStatus], *, done_before: int) -> str:
-    """Return "12 to fetch, 3 on the way, 140 done", leaving out what was done before."""
-    done = count(profiles, _DONE) - done_before
-    return f"{count(profiles, (MailState.LISTED,))} to fetch, {count(profiles, _ON_THE_WAY)} on the way, {done} done"
+def told_of(group: list["Pulling"], seconds: float) -> str:
+    """Return "120/400 mails, 3.1 MB, 410.0 kB/s", or what there is to say while nothing is known."""
+    from rich.filesize import decimal  # noqa: PLC0415 (slow)
+
+    total = sum(one.total for one in group)
+    if not total:
+        return "connecting" if any(one.polling for one in group) else "no mail"
+    octets = sum(one.octets for one in group)
+    done = sum(one.done for one in group)
+    return f"{done}/{total} mails, {decimal(octets)}, {decimal(int(octets / seconds))}/s"
 
 
-def count(profiles: Sequence[ProfileStatus], states: tuple[MailState, ...]) -> int:
-    """Return how many mails are in these states."""
-    return sum(profile.mails.get(state, 0) for profile in profiles for state in states)
+def _grouped(profiles: Mapping[str, "Pulling"]) -> dict[str, list["Pulling"]]:
+    if len(profiles) > MOST_BARS:
+        return {f"{len(profiles)} profiles": list(profiles.values())}
+    return {name: [one] for name, one in profiles.items()}
+
+
+def _bars() -> "Bars":
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415 (slow)
+    from rich.progress import Progress as Bars  # noqa: PLC0415
+
+    from manager.cli.tables import console  # noqa: PLC0415
+
+    return Bars(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[told]}", markup=False),
+        TimeElapsedColumn(),
+        console=console(stderr=True),
+        transient=True,
+    )

@@ -13,6 +13,7 @@ from manager.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
     from common.config import Config
+    from common.failures import PpsError
     from common.ledger.standing import Standing
 
 _NEEDED: Final = ("server", "user", "password", "to", "local_user")
@@ -52,7 +53,10 @@ def pull(  # noqa: PLR0913 (one parameter an option)
     }
     given = {key: value for key, value in adhoc.items() if value is not None}
     checked, managed_by = _config(names or [], config, given, to=to, state=state)
-    return asyncio.run(_pull(checked, names or [], managed_by=managed_by, as_json=as_json))
+    try:
+        return asyncio.run(_pull(checked, names or [], managed_by=managed_by, as_json=as_json))
+    except KeyboardInterrupt:
+        raise _interrupted() from None
 
 
 def _config(
@@ -73,6 +77,12 @@ def _config(
         given_now = ", ".join(_option(key) for key in options) or "--state"
         raise UsageError(f"pull: {given_now} without a file needs {', '.join(_option(key) for key in missing)} too")
     return adhoc_config(given, to=to, state=state, current=Path.cwd()), "options"
+
+
+def _interrupted() -> "PpsError":
+    from common.failures import PpsError  # noqa: PLC0415 (slow)
+
+    return PpsError("interrupted: nothing is lost, mail that not everybody has is still on the server: pull again")
 
 
 def _option(key: str) -> str:

@@ -93,8 +93,8 @@ def table_of(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
     return table
 
 
-def console() -> "Console":
+def console(*, stderr: bool = False) -> "Console":
     """Return a console in which nothing is markup."""
     from rich.console import Console  # noqa: PLC0415 (as above)
 
-    return Console(markup=False, highlight=False, emoji=False)
+    return Console(markup=False, highlight=False, emoji=False, stderr=stderr)

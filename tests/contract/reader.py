@@ -1,5 +1,6 @@
 """A ledger of each kind with the Reader that commands ask it through."""
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,12 @@ async def asked(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     else:
         yield Asked(ledger=ledger, reader=LedgerReader(ledger))
     await ledger.close()
+
+
+def scans(*plans: str) -> list[str]:
+    """Return the lines of plans that scan a whole table of mails or deliveries."""
+    whole = re.compile(r"SCAN (mails|deliveries|m|d)$|Seq Scan on (mails|deliveries)")
+    return [line for plan in plans for line in plan.splitlines() if whole.search(line)]
 
 
 async def plant_settled(ledger: Ledger, profile_id: str, *, count: int = 20_000) -> None:

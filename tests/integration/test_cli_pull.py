@@ -3,6 +3,8 @@
 import json
 import os
 import pty
+import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import ROOT, pps, tree
+from tests.command import ROOT, pps, started, tree
 from tests.maildir import messages
 from tests.mails import mail
 from tests.servers.dovecot import Dovecot
@@ -182,10 +184,26 @@ def test_a_terminal_gets_a_table_of_recipients(mailbox: Mailbox, tmp_path: Path)
         assert command.wait(timeout=60) == 0
     os.close(ours)
 
-    assert "to fetch, " in shown
+    assert "3/3 mails, " in shown
     lines = [line.split() for line in shown.splitlines()]
     assert ["ann@local.example", "2"] in lines
     assert lines[-1] == ["3", "mails:", "3", "delivered", "and", "deleted"]
+
+
+def test_an_interrupted_pull_says_that_nothing_is_lost(tmp_path: Path) -> None:
+    """Ctrl-C is one line and exit 1, whatever the server is at."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = f"127.0.0.1 {silent.getsockname()[1]}"
+        account = ["--server", server, "--user", "u", "--password", "env:SECRET", "--to", "maildir:mail"]
+        with started("pull", *account, *CATCH_ALL, folder=tmp_path, environment={"SECRET": CANARY}) as command:
+            connected, _ = silent.accept()
+            command.send_signal(signal.SIGINT)
+            said, complained = command.communicate(timeout=60)
+        connected.close()
+
+    assert (command.returncode, said) == (1, b"")
+    assert complained.startswith(b"pps: interrupted: nothing is lost")
+    assert complained.count(b"\n") == 1
 
 
 def _read(descriptor: int) -> bytes:
