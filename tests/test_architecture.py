@@ -34,6 +34,7 @@ PROTOCOL_FILES: Final = {
     "router/naming.py",
     "router/envelope.py",
     "router/lists.py",
+    "router/advice.py",
     "router/local_users.py",
     "router/fingerprint.py",
     "deliverer/replies.py",
