@@ -37,7 +37,7 @@ format: $(STAMP) ## Put the code in the form that `check` asks for.
 
 test: $(STAMP) ## All tests, with real servers.
 	deploy/install-packages.sh servers
-	$(BIN)/pytest
+	$(BIN)/pytest -n 3 --dist loadfile
 
 crash: $(STAMP) ## Kill everything N times at random points and account for the mail: make crash N=10.
 	deploy/install-packages.sh servers

@@ -27,6 +27,9 @@ POLL_SECONDS: Final = 0.01
 _PORTS: Final = range(20_000, 32_000)
 """Below the kernel's ephemeral range, so that no outgoing connection takes a server's port while it restarts."""
 
+_SHARES: Final = 8
+"""Test processes that run side by side draw ports from shares of their own: none takes what another just found free."""
+
 
 class ServerError(Exception):
     """A server that didn't start, with the end of its log."""
@@ -34,8 +37,9 @@ class ServerError(Exception):
 
 def free_port() -> int:
     """Return a loopback port on which nobody listens now."""
+    share = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _SHARES
     while True:
-        port = random.choice(_PORTS)  # noqa: S311 (a port is no secret)
+        port = random.choice(_PORTS[share::_SHARES])  # noqa: S311 (a port is no secret)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
