@@ -19,7 +19,7 @@ from common.routing_keys import RoutingKeys
 from common.routing_policy import MAX_NAMES, RoutingPolicy
 from common.secrets import KINDS
 from common.server import Server, parse_server
-from common.server_keys import Reference, ServerKeys
+from common.server_keys import Password, ServerKeys
 
 SHORTEST_INTERVAL: Final = 10
 """Seconds: below that, servers answer with [LOGIN-DELAY] or worse."""
@@ -162,9 +162,9 @@ class MailboxKeys(BaseModel):
     name: Name = Field(description="What this profile is called in commands, tables and the log.")
     server: ServerField = Field(description='Where the mailbox is: "HOST PORT", or "HOST PORTs" with TLS at once.')
     user: str = Field(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+$", description="The account's name.")
-    password: Reference | None = Field(
+    password: Password | None = Field(
         default=None,
-        description="Where the password is found: env:NAME, file:PATH, command:COMMAND or credential:NAME.",
+        description='Where the password is found; "stored": typed (`pps profile password NAME`), and kept encrypted.',
     )
     auth: Auth = Field(default=Auth.AUTO, description="How to sign in; auto takes what is safe there.")
     local_user: LocalUser = Field(description="Who gets mail that names no local user; without distribute, all of it.")

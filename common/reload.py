@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from common.config import MANAGED_BY_FILE, Config, Service, TargetSettings, load_config
 from common.failures import PpsError
+from common.ledger.profiles import stored
 from common.messages import one_line
 from common.worker import Parts, Reconfigurable, Worker, run_in_order
 
@@ -77,9 +78,9 @@ class Reloader:
         if not self.syncs:
             return
         homeless = [
-            name
-            for name, profile, enabled in await self.parts.ledger.profiles()
-            if enabled and profile.target not in self._config.targets
+            one.profile.name
+            for one in await self.parts.ledger.read(stored)
+            if one.profile.enabled and one.profile.target not in self._config.targets
         ]
         if homeless:
             self.parts.log.warning("profiles_without_target", profiles=homeless)

@@ -27,6 +27,9 @@ COMMAND_SECONDS: Final = 30
 REFERENCE: Final = r"(env|file|command|credential):[^\x00-\x1f]+"
 """What a reference to a secret looks like."""
 
+STORED: Final = "stored"
+"""In place of a reference: the password was typed, and is sealed in the ledger."""
+
 KINDS: Final = "env:NAME, file:PATH, command:COMMAND or credential:NAME"
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -188,6 +191,11 @@ def _secret(value: bytes, place: str) -> Secret:
         return Secret(value.decode())
     except UnicodeDecodeError:
         raise PpsError(f"{place}: isn't UTF-8 text") from None
+
+
+def typed_secret(text: str) -> Secret:
+    """Return what was typed as a secret, without the line end; raises PpsError, as for all others."""
+    return _secret(text.encode(errors="surrogateescape"), "the password")
 
 
 def make_key() -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Self
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, model_validator
 
 from common.key_form import Form
-from common.secrets import KINDS, REFERENCE
+from common.secrets import KINDS, REFERENCE, STORED
 from common.transport import Proxy, parse_fingerprint, parse_proxy
 
 MAX_SOCKS_NAME: Final = 255
@@ -23,7 +23,17 @@ def _reference(value: object) -> object:
     return value
 
 
+def _password(value: object) -> object:
+    if value == STORED:
+        return value
+    try:
+        return _reference(value)
+    except ValueError as error:
+        raise ValueError(f'{error}; or "stored", and typed: pps profile password NAME') from None
+
+
 Reference = Annotated[str, BeforeValidator(_reference), Form("reference", KINDS)]
+Password = Annotated[str, BeforeValidator(_password), Form("reference", f'{KINDS}, or "stored"')]
 Fingerprints = Annotated[tuple[str, ...], BeforeValidator(_fingerprints), Form("SHA-256, or list of them")]
 ProxyField = Annotated[
     Proxy,

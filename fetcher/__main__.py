@@ -3,6 +3,7 @@
 import sys
 
 from common.config import MANAGED_BY_FILE
+from common.passwords import Passwords
 from common.role import run_role
 from common.worker import Parts, Worker
 from fetcher.grants import grants_of
@@ -22,6 +23,7 @@ async def build(parts: Parts, *, names: frozenset[str] | None = None) -> tuple[W
         grants=grants_of(parts.config, parts.ledger, parts.log),
         targets=set(parts.config.targets),
         log=parts.log,
+        passwords=Passwords(ledger=parts.ledger, key=parts.config.service.key, base=parts.config.base),
         base=parts.config.base,
     )
     return FetcherWorker(at, names=names), settler

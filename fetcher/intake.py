@@ -12,6 +12,7 @@ from common.broker import FETCHED, Broker
 from common.ledger import Ledger, RowRejectedError
 from common.ledger.records import Fetched, FetchedMail, KnownMail, Lease
 from common.messages import Content, MailFetched, encode
+from common.passwords import Passwords
 from common.profile import Custody
 from fetcher.grants import Grants
 from fetcher.incoming import Incoming
@@ -30,7 +31,8 @@ class Workplace:
     grants: Grants
     targets: set[str]  # that the configuration names; changed in place when that changes
     log: FilteringBoundLogger
-    base: Path  # where relative paths of secrets and CA files begin
+    passwords: Passwords
+    base: Path  # where relative paths of CA files begin
 
 
 @dataclass(slots=True, kw_only=True)

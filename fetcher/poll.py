@@ -11,7 +11,7 @@ from common.ledger import LeaseLostError
 from common.ledger.records import Lease
 from common.ledger.schedule import PollEnd
 from common.profile import Profile
-from common.secrets import Secret, resolve
+from common.secrets import Secret
 from fetcher.allowance import Allowance
 from fetcher.connection import Connection
 from fetcher.grants import GrantEndedError
@@ -112,7 +112,7 @@ class Poller:
 
     async def _sessions(self, lease: Lease, log: FilteringBoundLogger, stop: asyncio.Event) -> SessionEnd:
         """Reopen until the mailbox has nothing more to fetch: a session ends early to bound what an abort repeats."""
-        password = await self._password(lease.profile)
+        password = await self._password(lease)
         total = SessionEnd()
         allowance = Allowance(mails=lease.profile.max_mails, octets=lease.profile.max_octets)
         while True:
@@ -125,14 +125,11 @@ class Poller:
             if not total.more or stop.is_set() or not (end.fetched or end.renamed):
                 return total
 
-    async def _password(self, profile: Profile) -> Secret | None:
+    async def _password(self, lease: Lease) -> Secret | None:
         """Return the password, None where access tokens are signed in with; raises PpsError."""
-        if profile.password is None:
+        if lease.profile.password is None:
             return None
-        try:
-            return await resolve(profile.password, base=self._at.base)
-        except PpsError as failure:
-            raise PpsError(f"password: {failure}") from failure
+        return await self._at.passwords.of(lease.profile_id, lease.profile)
 
     async def _sign_in(self, connection: Connection, profile: Profile, password: Secret | None) -> None:
         if password is not None:

@@ -6,7 +6,7 @@ They pass the same checks as the file's, and a complaint names the option instea
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -17,6 +17,7 @@ from common.config_errors import model_complaint
 from common.failures import UsageError
 from common.profile import Profile
 from common.routing_policy import RoutingPolicy
+from common.secrets import KINDS, REFERENCE
 
 NAME: Final = "pull"
 
@@ -44,9 +45,11 @@ def adhoc_config(profile: Mapping[str, Any], *, to: str, state: str | None, curr
     all is checked, and then only the folder of the state is made.
     """
     target = _checked(TargetSettings, {"url": to}).anchored(current)
+    if re.fullmatch(REFERENCE, str(profile.get("password"))) is None:  # nothing is typed and stored here
+        raise UsageError(f"--password: is a reference, never the secret itself: {KINDS}")
     target_name = f"{NAME}-{hashlib.sha256(target.url.encode()).hexdigest()[:8]}"
-    checked = anchored_profile(_checked(Profile, {**profile, "name": NAME, "target": target_name}), current)
-    named = checked.model_copy(update={"name": f"{NAME}-{checked.mailbox[:8]}"})
+    whole = anchored_profile(_checked(Profile, {**profile, "name": NAME, "target": target_name}), current)
+    named = whole.model_copy(update={"name": f"{NAME}-{whole.mailbox[:8]}"})
     service = _service(state, current)
     return Config(service=service, targets={target_name: target}, profiles=(named,), path=current / "pull")
 
@@ -79,19 +82,24 @@ def _make(folder: Path) -> None:
         raise UsageError(f"--state: can't make {folder}: {error.strerror}") from error
 
 
-def _checked(model: type[M], table: Mapping[str, Any]) -> M:
+def checked(model: type[M], table: Mapping[str, Any], option: Callable[[str], str]) -> M:
+    """Return the checked settings; raises UsageError that names the option instead of the key."""
     try:
         return model.model_validate(dict(table))
     except ValidationError as error:
-        raise UsageError(_as_option(model_complaint(error, model))) from error
+        raise UsageError(_as_option(model_complaint(error, model), option)) from error
 
 
-def _as_option(complaint: str) -> str:
+def _checked(model: type[M], table: Mapping[str, Any]) -> M:
+    return checked(model, table, _option)
+
+
+def _as_option(complaint: str, option: Callable[[str], str]) -> str:
     """Begin with "--local-domain:" what begins with "local_domain:", and write `--keep` for `keep = true`."""
     key, separator, rest = complaint.partition(":")
     if separator and key.isidentifier():
-        return f"{_option(key)}:{rest}"
-    return _KEY.sub(lambda match: _option(match["key"]), complaint)
+        return f"{option(key)}:{rest}"
+    return _KEY.sub(lambda match: option(match["key"]), complaint)
 
 
 def _option(key: str) -> str:

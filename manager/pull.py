@@ -15,12 +15,15 @@ from structlog.typing import FilteringBoundLogger
 from common.config import MANAGED_BY_FILE, Config
 from common.failures import PpsError, UsageError
 from common.ledger import Ledger
+from common.ledger.profile_rows import MANAGER
 from common.ledger.pulling import Pulling, read_pulling, recipients_since
 from common.ledger.reader import LedgerReader
 from common.ledger.standing import read_clock
 from common.lock import alone, is_single
 from common.log import open_log
+from common.profile import Profile
 from common.worker import Worker, opened, run_in_order
+from manager.profiles import known_profiles
 from manager.service import compose
 
 LOOK_SECONDS: Final = 0.2
@@ -72,10 +75,10 @@ async def pull(
     config: Config, names: Sequence[str], *, progress: Progress | None = None, managed_by: str = MANAGED_BY_FILE
 ) -> PullReport:
     """Pull these profiles, or all enabled ones, until settled; raises PpsError."""
-    chosen = _chosen(config, names)
+    targets = {profile.name: profile.target for profile in _chosen(config, names, await _added(config, managed_by))}
+    chosen = list(targets)
     async with _working(config, frozenset(chosen), managed_by) as ledger:
         watch = Watch(ledger, chosen, progress, since=await read_clock(LedgerReader(ledger)))
-        targets = {profile.name: profile.target for profile in config.profiles}
         ends = await asyncio.gather(*(_pull_one(watch, name, targets[name]) for name in chosen))
         return PullReport(profiles=tuple([await _report(watch, end) for end in ends]))
 
@@ -107,14 +110,25 @@ class Watch:
             self._progress(self._seen)
 
 
-def _chosen(config: Config, names: Sequence[str]) -> list[str]:
-    chosen = [config.profile(name) for name in names] or [one for one in config.profiles if one.enabled]
+async def _added(config: Config, managed_by: str) -> list[Profile]:
+    """Return the profiles that `pps profile add` made: they are pulled as the file's are."""
+    if managed_by != MANAGED_BY_FILE:
+        return []
+    return [known.profile for known in await known_profiles(config) if known.managed_by == MANAGER]
+
+
+def _chosen(config: Config, names: Sequence[str], added: Sequence[Profile]) -> list[Profile]:
+    every = {profile.name: profile for profile in (*config.profiles, *added)}
+    chosen = [every.get(name) or config.profile(name) for name in names] or [
+        one for one in every.values() if one.enabled
+    ]
     for profile in chosen:
         if not profile.enabled:
-            raise UsageError(f'{config.path}: profile "{profile.name}" is disabled: set enabled = true to pull it')
+            mend = f"`pps profile enable {profile.name}`" if profile in added else "set enabled = true to pull it"
+            raise UsageError(f'{config.path}: profile "{profile.name}" is disabled: {mend}')
     if not chosen:
         raise UsageError(f"{config.path}: there is no enabled [[profile]] to pull")
-    return [profile.name for profile in chosen]
+    return chosen
 
 
 @asynccontextmanager

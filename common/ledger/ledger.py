@@ -9,7 +9,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from structlog.typing import FilteringBoundLogger
 
 from common.failures import PpsError
-from common.ledger import claiming, fetching, grants, listing, reading, routing, schedule, settling, sweeping, targets
+from common.ledger import (
+    claiming,
+    fetching,
+    grants,
+    listing,
+    profiles,
+    reading,
+    routing,
+    schedule,
+    settling,
+    sweeping,
+    targets,
+)
 from common.ledger.engine import database_url, migrate, open_engine, prepare
 from common.ledger.records import (
     Claimed,
@@ -71,30 +83,42 @@ class Ledger:
 
     # Profiles and their schedule
 
-    async def sync_profiles(self, profiles: Iterable[Profile], *, managed_by: str) -> None:
-        """Make the profiles of one manager just these; those it no longer names are disabled."""
-        wanted = schedule.ProfileSet(managed_by=managed_by, profiles=tuple(profiles))
-        await self._write(schedule.SYNC_PROFILES, wanted)
+    async def sync_profiles(
+        self, wanted: Iterable[Profile], *, managed_by: str, same_mailbox: Iterable[str] = ()
+    ) -> profiles.LeftBehind:
+        """Make the profiles of one manager just these; those it no longer names are disabled. Raises PpsError.
+
+        Return the profiles whose server or user changed, so that their mailbox is another now, each with the name under
+        which the old one's mails stay; those in `same_mailbox` keep their mails instead.
+        """
+        named = frozenset(same_mailbox)
+        change = profiles.ProfileSet(managed_by=managed_by, profiles=tuple(wanted), same_mailbox=named)
+        saved = await self.write(profiles.SYNC, change)
+        if saved.refused is not None:
+            raise saved.refused
+        for name, left in saved.left_behind:
+            self._log.warning("profile_on_new_mailbox", profile=name, mails_stay_with=left)
+        return saved.left_behind
 
     async def claim_due(self, owner: str, limit: int, names: frozenset[str] | None = None) -> tuple[Lease, ...]:
         """Lease profiles whose poll is due, for LEASE_MS; only those named, if any are."""
-        return await self._write(schedule.CLAIM_DUE, schedule.DueRequest(owner=owner, limit=limit, names=names))
+        return await self.write(schedule.CLAIM_DUE, schedule.DueRequest(owner=owner, limit=limit, names=names))
 
     async def renew_lease(self, lease: Lease) -> bool:
         """Extend a lease; False: it was lost."""
-        return await self._write(schedule.RENEW_LEASES, lease)
+        return await self.write(schedule.RENEW_LEASES, lease)
 
     async def postpone(self, lease: Lease, seconds: float) -> None:
         """Give a lease back without a poll; the profile is due again after some seconds."""
-        await self._write(schedule.POSTPONE, schedule.Postponed(lease=lease, seconds=seconds))
+        await self.write(schedule.POSTPONE, schedule.Postponed(lease=lease, seconds=seconds))
 
     async def end_poll(self, end: schedule.PollEnd) -> bool:
         """Record how a poll ended and give the lease back; False: it was lost."""
-        return await self._write(schedule.END_POLLS, end)
+        return await self.write(schedule.END_POLLS, end)
 
     async def set_due(self, name: str) -> bool:
         """Make a profile due now; False: no such profile."""
-        return await self._write(schedule.SET_DUE, name)
+        return await self.write(schedule.SET_DUE, name)
 
     # OAuth 2 grants
 
@@ -104,34 +128,30 @@ class Ledger:
 
     async def claim_grant(self, mailbox: str) -> grants.GrantClaim | None:
         """Take the right to get the next token, for CLAIM_MS; None: another has it, or there is no grant."""
-        return await self._write(grants.CLAIM_GRANT, mailbox)
+        return await self.write(grants.CLAIM_GRANT, mailbox)
 
     async def store_grant(self, stored: grants.StoredGrant) -> bool:
         """Record what was got; False: a newer one is on record."""
-        return await self._write(grants.STORE_GRANT, stored)
+        return await self.write(grants.STORE_GRANT, stored)
 
     async def end_grant(self, end: grants.GrantEnd) -> None:
         """Give a claim back that brought no token."""
-        await self._write(grants.END_GRANT, end)
+        await self.write(grants.END_GRANT, end)
 
     async def distrust_grant(self, mailbox: str) -> None:
         """Have the next who needs a token get another."""
-        await self._write(grants.DISTRUST_GRANT, mailbox)
+        await self.write(grants.DISTRUST_GRANT, mailbox)
 
     async def seconds_to_next_poll(self) -> float | None:
         """Return how long nothing will be due; None when nothing is scheduled."""
         found = await self.read(reading.milliseconds_to_next_poll)
         return None if found is None else found / 1000
 
-    async def profiles(self) -> list[tuple[str, Profile, bool]]:
-        """Return name, settings and whether it is enabled, of every profile."""
-        return await self.read(reading.profile_names)
-
     # One session
 
     async def record_listing(self, lease: Lease, listed: Sequence[ListedMail]) -> listing.Known:
         """Record a whole listing, return what is known of each mail by UIDL key; raises LeaseLostError."""
-        recorded = await self._write(listing.RECORD_LISTING, listing.Listing(lease=lease, listed=tuple(listed)))
+        recorded = await self.write(listing.RECORD_LISTING, listing.Listing(lease=lease, listed=tuple(listed)))
         if recorded is None:
             raise LeaseLostError
         self._tell(recorded.fates)
@@ -139,7 +159,7 @@ class Ledger:
 
     async def record_fetched(self, mail: FetchedMail) -> Fetched:
         """Record that a mail's bytes are in hand; publish it only if that was RECORDED. Raises RowRejectedError."""
-        return await self._write(fetching.RECORD_FETCHED, mail)
+        return await self.write(fetching.RECORD_FETCHED, mail)
 
     async def record_deleted(self, lease: Lease, mail_ids: Sequence[str]) -> bool:
         """Record deletions that the server confirmed."""
@@ -162,7 +182,7 @@ class Ledger:
         if not mail_ids:
             return True
         group = fetching.MailsOfSession(lease=lease, mail_ids=tuple(mail_ids))
-        fates = await self._write(fetching.RENEW_IDENTITY, group)
+        fates = await self.write(fetching.RENEW_IDENTITY, group)
         self._tell(fates or {})
         return fates is not None
 
@@ -178,37 +198,37 @@ class Ledger:
 
     async def route(self, mail: RoutedMail) -> Route:
         """Record who gets a mail; idempotent. Raises RowRejectedError when just this row can't be recorded."""
-        return await self._write(routing.RECORD_ROUTED, mail)
+        return await self.write(routing.RECORD_ROUTED, mail)
 
     async def quarantine(self, mail_id: str, reason: str) -> None:
         """Set a mail aside for a person; its remote copy stays."""
-        await self._write(routing.QUARANTINE, (mail_id, one_line(reason)))
+        await self.write(routing.QUARANTINE, (mail_id, one_line(reason)))
 
     async def claim(self, request: ClaimRequest) -> Claimed:
         """Claim one attempt for CLAIM_MS."""
-        return await self._write(claiming.CLAIM, request)
+        return await self.write(claiming.CLAIM, request)
 
     async def renew(self, held: claiming.HeldClaim) -> bool:
         """Extend a live claim; False: it ran out, was settled or is another's, so write nothing more."""
-        return await self._write(claiming.RENEW, held)
+        return await self.write(claiming.RENEW, held)
 
     async def release(self, held: claiming.HeldClaim) -> bool:
         """Give a claim back: nothing was sent, no attempt is counted."""
-        return await self._write(claiming.RELEASE, held)
+        return await self.write(claiming.RELEASE, held)
 
     async def settle(self, outcome: DeliveryOutcome) -> Settled:
         """Record how an attempt went. Raises RowRejectedError."""
-        settled = await self._write(settling.RECORD_OUTCOME, outcome)
+        settled = await self.write(settling.RECORD_OUTCOME, outcome)
         self._tell(dict(settled.fates))
         return settled
 
     async def pause_target(self, target: str, reason: str, seconds: float) -> None:
         """Tell everybody that a target takes nothing for now: fetchers fetch nothing for it."""
-        await self._write(targets.SET_PAUSE, targets.Pause(target=target, reason=reason, seconds=seconds))
+        await self.write(targets.SET_PAUSE, targets.Pause(target=target, reason=reason, seconds=seconds))
 
     async def resume_target(self, target: str) -> None:
         """Tell everybody that a target is back."""
-        await self._write(targets.SET_PAUSE, targets.Pause(target=target, reason=None, seconds=0))
+        await self.write(targets.SET_PAUSE, targets.Pause(target=target, reason=None, seconds=0))
 
     async def paused_targets(self) -> dict[str, str]:
         """Return the paused targets with their reasons."""
@@ -222,23 +242,23 @@ class Ledger:
 
     async def begin_again(self) -> None:
         """The broker began empty and no other process works: everything unsettled is due."""
-        await self._write(sweeping.BEGIN_AGAIN, None)
+        await self.write(sweeping.BEGIN_AGAIN, None)
 
     async def take_due(self) -> tuple[sweeping.DueDelivery, ...]:
         """Take deliveries that are due, so that no other sweeper does."""
-        return await self._write(sweeping.TAKE_DUE, None)
+        return await self.write(sweeping.TAKE_DUE, None)
 
     async def take_stale(self) -> tuple[sweeping.StaleMail, ...]:
         """Take fetched mails that no router dealt with for long."""
-        return await self._write(sweeping.TAKE_STALE, None)
+        return await self.write(sweeping.TAKE_STALE, None)
 
     async def fetch_again(self, wanted: sweeping.Return) -> None:
         """Send mails back to be fetched."""
-        self._tell(await self._write(sweeping.RETURN, wanted))
+        self._tell(await self.write(sweeping.RETURN, wanted))
 
     async def prune(self) -> int:
         """Forget mails that left the server long ago; return how many."""
-        return await self._write(sweeping.PRUNE, None)
+        return await self.write(sweeping.PRUNE, None)
 
     # Everybody
 
@@ -257,6 +277,10 @@ class Ledger:
                 raise PpsError(f"[service] ledger: the database doesn't answer: {said}") from error
             raise
 
+    async def write(self, operation: Operation[Row, T], row: Row) -> T:
+        """Commit one operation, and return its answer; raises RowRejectedError."""
+        return await self._writer.submit(operation, row)
+
     async def close(self) -> None:
         """Finish what is queued, for a while, and disconnect."""
         try:
@@ -274,9 +298,6 @@ class Ledger:
             else:
                 self._log.error(f"mail_{state.value}", mail=mail_id)
 
-    async def _write(self, operation: Operation[Row, T], row: Row) -> T:
-        return await self._writer.submit(operation, row)
-
     async def _of_session(
         self,
         operation: Operation[fetching.MailsOfSession, bool],
@@ -287,7 +308,7 @@ class Ledger:
         if not mail_ids:
             return True
         group = fetching.MailsOfSession(lease=lease, mail_ids=tuple(mail_ids), reason=reason)
-        return await self._write(operation, group)
+        return await self.write(operation, group)
 
 
 async def migrate_database(url: str, *, base: Path) -> None:

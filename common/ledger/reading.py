@@ -93,12 +93,6 @@ async def paused_targets(connection: AsyncConnection) -> dict[str, str]:
     return {row.name: row.reason for row in (await connection.execute(query)).all()}
 
 
-async def profile_names(connection: AsyncConnection) -> list[tuple[str, Profile, bool]]:
-    """Return name, settings and whether it is enabled, of every profile."""
-    rows = (await connection.execute(select(profiles).order_by(profiles.c.name))).all()
-    return [(row.name, Profile.from_json(row.settings), row.enabled) for row in rows]
-
-
 async def status(connection: AsyncConnection) -> Status:
     """Return how all stands, for `pps status` and `pps pull`."""
     time = await clock(connection)

@@ -21,9 +21,10 @@ COPY_WINDOW_MS: Final = 3 * 86_400_000
 async def _record_routed(connection: AsyncConnection, routed: Sequence[RoutedMail]) -> list[Route]:
     time = await clock(connection)
     query = select(mails.c.id, mails.c.state, mails.c.fetches, mails.c.copy_id, mails.c.listed_at, mails.c.octets)
+    query = query.add_columns(mails.c.mailbox)
     rows = {row.id: row for row in await locked(connection, query, mails.c.id, (mail.mail_id for mail in routed))}
     live = [mail for mail in routed if _is_live(mail, rows.get(mail.mail_id))]
-    deliverable = [mail for mail in live if mail.quarantine is None]
+    deliverable = [_where_it_is(mail, rows[mail.mail_id]) for mail in live if mail.quarantine is None]
     await _set_aside(connection, [(mail.mail_id, mail.quarantine) for mail in live if mail.quarantine is not None])
     copy_ids, joined = await _copies_of(connection, deliverable, rows, time)
     created = await _add_deliveries(connection, deliverable, copy_ids, time)
@@ -44,6 +45,11 @@ async def _record_routed(connection: AsyncConnection, routed: Sequence[RoutedMai
 def _is_live(mail: RoutedMail, row: AnyRow | None) -> bool:
     """Whether the decision is about the mail as it stands: not sent back to be fetched since, not settled."""
     return row is not None and row.fetches == mail.fetches and row.state in {MailState.FETCHED, MailState.ROUTED}
+
+
+def _where_it_is(mail: RoutedMail, row: AnyRow) -> RoutedMail:
+    """Return the decision for the mailbox that the mail belongs to: it may have got another name on the way."""
+    return mail if row.mailbox == mail.mailbox else replace(mail, mailbox=row.mailbox)
 
 
 async def _copies_of(

@@ -1,16 +1,16 @@
-"""When each profile is polled and by whom: profiles, leases with epochs, and how the last poll ended."""
+"""When each profile is polled and by whom: leases with epochs, and how the last poll ended."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import insert, or_, select, true, update
+from sqlalchemy import or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.failures import PollResult
 from common.ledger.records import Lease
 from common.ledger.rows import AnyRow, chunks, clock, current_epochs, locked
-from common.ledger.schema import new_id, profiles, schedule
+from common.ledger.schema import profiles, schedule
 from common.ledger.writer import Operation
 from common.messages import one_line
 from common.profile import Profile
@@ -20,47 +20,6 @@ LEASE_MS: Final = 3 * 60_000
 
 UNREADABLE_MS: Final = 10 * 60_000
 """How soon a profile is looked at again whose settings can't be read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProfileSet:
-    """All profiles of one manager: those it no longer names are disabled, their rows stay until all is settled."""
-
-    managed_by: str
-    profiles: tuple[Profile, ...]
-
-
-async def _sync_profiles(connection: AsyncConnection, sets: Sequence[ProfileSet]) -> list[None]:
-    for wanted in sets:
-        rows = {row.name: row for row in (await connection.execute(select(profiles))).all()}
-        named = {profile.name for profile in wanted.profiles}
-        for row in rows.values():
-            if row.managed_by == wanted.managed_by and row.name not in named and row.enabled:
-                await connection.execute(update(profiles).where(profiles.c.id == row.id).values(enabled=False))
-        for profile in wanted.profiles:
-            await _sync_profile(connection, profile, rows.get(profile.name), wanted.managed_by)
-    return [None for _ in sets]
-
-
-async def _sync_profile(connection: AsyncConnection, profile: Profile, row: AnyRow | None, managed_by: str) -> None:
-    values = {
-        "name": profile.name,
-        "enabled": profile.enabled,
-        "mailbox": profile.mailbox,
-        "settings": profile.to_json(),
-        "managed_by": managed_by,
-    }
-    time = await clock(connection)
-    if row is None:
-        profile_id = new_id()
-        await connection.execute(insert(profiles).values(id=profile_id, revision=1, **values))
-        first = {"profile_id": profile_id, "due_at": time, "lease_epoch": 0, "auth_failures": 0, "failures": 0}
-        await connection.execute(insert(schedule).values(listed=0, shrunk=False, **first))
-    elif any(getattr(row, name) != value for name, value in values.items()):
-        change = update(profiles).where(profiles.c.id == row.id)
-        await connection.execute(change.values(revision=row.revision + 1, **values))
-        due = update(schedule).where(schedule.c.profile_id == row.id)
-        await connection.execute(due.values(due_at=time, auth_failures=0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,9 +172,6 @@ async def _set_due(connection: AsyncConnection, names: Sequence[str]) -> list[bo
     return answers
 
 
-SYNC_PROFILES: Final[Operation[ProfileSet, None]] = Operation(
-    name="sync_profiles", rank=0, key=lambda wanted: wanted.managed_by, apply=_sync_profiles
-)
 CLAIM_DUE: Final[Operation[DueRequest, tuple[Lease, ...]]] = Operation(
     name="claim_due", rank=1, key=lambda request: request.owner, apply=_claim_due
 )

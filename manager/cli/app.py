@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 
 from common import __version__
 from common.failures import PpsError
-from manager.cli import explain, importing, log, mails, pull, service, setup, status
+from manager.cli import explain, importing, log, mails, profile, pull, service, setup, status
 
 FAILED: Final = 1
 MISUSED: Final = 2
@@ -55,6 +55,7 @@ def build() -> typer.Typer:
     app.command("import")(importing.import_)
     for name, group in _GROUPS.items():
         app.add_typer(group, name=name)
+    app.add_typer(profile.build())
     return app
 
 

@@ -1,0 +1,150 @@
+"""The rows of profiles while they are changed: a book of all of them, and what hangs on one."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from itertools import chain, count
+from typing import Any, Final
+
+from sqlalchemy import and_, delete, exists, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from common.ledger.records import UNDONE, MailState
+from common.ledger.rows import clock
+from common.ledger.schema import copies, deliveries, mails, profiles, schedule
+from common.profile import Profile
+
+FILE: Final = "file"
+MANAGER: Final = "manager"
+REMOVED: Final = "removed"
+"""Who managed it, does no more; the row stays for the mails it has."""
+
+LASTING: Final = frozenset({FILE, MANAGER})
+"""Managers whose profiles are polled by themselves: those of `pps pull --server` are not."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ProfileRow:
+    """One row of `profiles`, kept like it."""
+
+    id: str
+    name: str
+    enabled: bool
+    revision: int
+    mailbox: str
+    settings: str
+    secret: bytes | None
+    managed_by: str
+
+    def __repr__(self) -> str:
+        return f"<profile {self.name}>"
+
+    def values(self) -> dict[str, Any]:
+        """Return the columns with their values."""
+        return asdict(self)
+
+
+class Book:
+    """All profiles within one transaction; each change is written at once."""
+
+    def __init__(self, connection: AsyncConnection, time: int, rows: Iterable[ProfileRow]) -> None:
+        self.connection = connection
+        self.time = time
+        self._rows = {row.id: row for row in rows}
+        self._names = {row.name: row for row in self._rows.values()}
+        self._mailboxes: dict[str, list[ProfileRow]] = {}
+        for row in self._rows.values():
+            self._mailboxes.setdefault(row.mailbox, []).append(row)
+
+    def named(self, name: str) -> ProfileRow | None:
+        """Return the profile of this name."""
+        return self._names.get(name)
+
+    def of(self, managed_by: str) -> list[ProfileRow]:
+        """Return the profiles of one manager."""
+        return [row for row in self._rows.values() if row.managed_by == managed_by]
+
+    def on(self, mailbox: str) -> list[ProfileRow]:
+        """Return the profiles on one mailbox."""
+        return list(self._mailboxes.get(mailbox, ()))
+
+    def add(self, row: ProfileRow) -> None:
+        """Take in a row that was inserted."""
+        self._rows[row.id] = self._names[row.name] = row
+        self._mailboxes.setdefault(row.mailbox, []).append(row)
+
+    def forget(self, row: ProfileRow) -> None:
+        """Leave out a row that was deleted, or is about to be put in again."""
+        del self._rows[row.id], self._names[row.name]
+        self._mailboxes[row.mailbox].remove(row)
+
+    async def change(self, row: ProfileRow, **values: Any) -> None:  # noqa: ANN401 (columns)
+        """Write new values, under the next revision, if any is new."""
+        if not changed(row, values):
+            return
+        # A removed row may have the name that this one takes.
+        name = values.get("name", row.name)
+        if (other := self._names.get(name)) is not None and other is not row:
+            await self.leave_behind(other)
+        self.forget(row)
+        row.revision += 1
+        for column, value in values.items():
+            setattr(row, column, value)
+        self.add(row)
+        await self.connection.execute(update(profiles).where(profiles.c.id == row.id).values(**row.values()))
+
+    async def delete(self, row: ProfileRow) -> None:
+        """Delete a row that has no mails."""
+        self.forget(row)
+        await self.connection.execute(delete(schedule).where(schedule.c.profile_id == row.id))
+        await self.connection.execute(delete(profiles).where(profiles.c.id == row.id))
+
+    async def leave_behind(self, row: ProfileRow) -> str:
+        """Make a row the remainder of a mailbox that its profile left; return its new name."""
+        names = (f"{row.name[:40]}-{row.mailbox[:8]}{more}" for more in chain([""], (f"-{n}" for n in count(2))))
+        name = next(name for name in names if name not in self._names)
+        profile = Profile.from_json(row.settings).model_copy(update={"name": name, "enabled": False})
+        gone = {"enabled": False, "managed_by": REMOVED, "secret": None}
+        await self.change(row, name=name, settings=profile.to_json(), **gone)
+        return name
+
+    async def wake(self, row: ProfileRow) -> None:
+        """Make a profile due now, and forget that sign-ins were refused."""
+        due = update(schedule).where(schedule.c.profile_id == row.id)
+        await self.connection.execute(due.values(due_at=self.time, auth_failures=0))
+
+    async def break_leases(self, row: ProfileRow) -> None:
+        """End whatever lease ran out: who held it, and sleeps, writes nothing more under it."""
+        own = update(schedule).where(schedule.c.profile_id == row.id)
+        await self.connection.execute(own.values(lease_epoch=schedule.c.lease_epoch + 1))
+
+
+def changed(row: ProfileRow, values: dict[str, Any]) -> bool:
+    """Whether any of these values is another than the row's."""
+    return any(getattr(row, column) != value for column, value in values.items())
+
+
+async def has_mails(connection: AsyncConnection, mailbox: str) -> bool:
+    """Whether mails of a mailbox are on record."""
+    found: bool = (await connection.execute(select(exists().where(mails.c.mailbox == mailbox)))).scalar_one()
+    return found
+
+
+async def is_polling(connection: AsyncConnection, profile_id: str) -> bool:
+    """Whether a fetcher holds the lease."""
+    held = exists().where(schedule.c.profile_id == profile_id, schedule.c.lease_until > await clock(connection))
+    found: bool = (await connection.execute(select(held))).scalar_one()
+    return found
+
+
+async def move_mails(connection: AsyncConnection, old: str, new: str) -> None:
+    """Give a mailbox's mails and copies its new name."""
+    for table in (mails, copies):
+        await connection.execute(update(table).where(table.c.mailbox == old).values(mailbox=new))
+
+
+async def under_way(connection: AsyncConnection) -> dict[str, int]:
+    """Return how many mails of each profile are fetched, and not yet with all their recipients."""
+    undone = exists().where(deliveries.c.copy_id == mails.c.copy_id, deliveries.c.state.in_(UNDONE))
+    begun = or_(mails.c.state == MailState.FETCHED, and_(mails.c.state == MailState.ROUTED, undone))
+    query = select(mails.c.profile_id, func.count().label("n")).where(begun).group_by(mails.c.profile_id)
+    return {row.profile_id: row.n for row in (await connection.execute(query)).all()}

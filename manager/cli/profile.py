@@ -1,0 +1,178 @@
+"""`pps profile`: the profiles, where they come from, and switching them; in a running service at its next poll."""
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from manager.cli.asking import agreed, ask_password, on_terminal, password_from_stdin
+from manager.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+
+if TYPE_CHECKING:
+    from common.ledger.profiles import LeftBehind
+    from manager.profiles import Known
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The profile.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+StdinOption = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from stdin, and store it encrypted.")
+]
+
+
+def list_(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> int:
+    """Show all profiles: those of the file and those that `pps profile add` made."""
+    from common.config import load_config  # noqa: PLC0415 (slow)
+    from manager.profiles import known_profiles  # noqa: PLC0415
+
+    found = asyncio.run(known_profiles(load_config(config)))
+    if as_json:
+        typer.echo(json.dumps({"profiles": [one.document() for one in found]}))
+        return 0
+    from manager.cli.tables import print_table  # noqa: PLC0415
+
+    print_table(["profile", "server", "user", "password", "mail to", "target", "from", "state"], [*map(_row, found)])
+    if any(not one.synced for one in found):
+        typer.echo(
+            "\nThe file changed since: `pps profile sync`, or the next start of `pps run`, takes it in.", err=True
+        )
+    return 0
+
+
+def _row(known: "Known") -> list[str]:
+    from manager.profiles import shown  # noqa: PLC0415
+
+    one = known.profile
+    to = f"{', '.join(one.local_domain)}, else {one.fallback}" if one.distribute else one.fallback
+    waiting = known.stored.under_way if known.stored is not None else 0
+    state = f"{known.state}, {waiting} under way" if waiting else known.state
+    return [one.name, str(one.server), one.user, shown(one.password), to, one.target, known.managed_by, state]
+
+
+def enable(name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG) -> int:
+    """Poll a profile again; one that stopped after refused sign-ins is tried at once."""
+    return _switch(name, config, mend="set enabled = true", enabled=True)
+
+
+def disable(name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG) -> int:
+    """Poll a profile no more; what is fetched is still delivered."""
+    return _switch(name, config, mend="set enabled = false", enabled=False)
+
+
+def _switch(name: str, path: ConfigOption, *, mend: str, enabled: bool) -> int:
+    from common.config import load_config  # noqa: PLC0415 (slow)
+    from manager.profiles import own, switch  # noqa: PLC0415
+
+    checked = load_config(path)
+    asyncio.run(own(checked, name, mend=mend))
+    waiting = asyncio.run(switch(checked, name, enabled=enabled))
+    typer.echo(f"{name}: enabled" if enabled else f"{name}: disabled{_on_their_way(waiting)}")
+    return 0
+
+
+def _on_their_way(mails: int) -> str:
+    return f"; {mails} mail{'s are' if mails != 1 else ' is'} still under way, and will be delivered" if mails else ""
+
+
+def remove(name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG, yes: YesOption = False) -> int:
+    """Remove a profile that `pps profile add` made. Mail on the server stays; what is fetched is still delivered."""
+    from common.config import load_config  # noqa: PLC0415 (slow)
+    from common.failures import UsageError  # noqa: PLC0415
+    from manager.profiles import own, switch  # noqa: PLC0415
+
+    checked = load_config(config)
+    known = asyncio.run(own(checked, name, mend="remove its [[profile]] section"))
+    waiting = 0 if known.stored is None else known.stored.under_way
+    question = f"Remove {name} ({known.profile.server}, {known.profile.user}){_on_their_way(waiting)}?"
+    if not yes and not on_terminal():
+        raise UsageError(f"profile remove: --yes says that {name} is to be removed: no terminal to ask on")
+    if not yes and not agreed(question, default=False):
+        typer.echo(f"{name}: stays")
+        return 1
+    waiting = asyncio.run(switch(checked, name, removed=True))
+    typer.echo(f"{name}: removed{_on_their_way(waiting)}")
+    return 0
+
+
+def sync(
+    *,
+    config: ConfigOption = DEFAULT_CONFIG,
+    same_mailbox: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Its new server or user is the same mailbox; repeatable."),
+    ] = None,
+    new_mailbox: Annotated[
+        bool, typer.Option("--new-mailbox", help="Don't ask: a new server or user is another mailbox.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Bring the file's profiles into the ledger; a running service takes them at its next poll."""
+    from common.config import load_config  # noqa: PLC0415 (slow)
+    from manager.profiles import moved_in_file  # noqa: PLC0415
+    from manager.profiles import sync as sync_profiles  # noqa: PLC0415
+
+    checked = load_config(config)
+    same = set(same_mailbox or ())
+    for name in same:
+        checked.profile(name)
+    for name in () if new_mailbox or not on_terminal() else asyncio.run(moved_in_file(checked)):
+        if name not in same and agreed(f"{name}: another server or user. Is it the same mailbox?", default=False):
+            same.add(name)
+    left = asyncio.run(sync_profiles(checked, same))
+    if as_json:
+        moved = [{"profile": name, "mails_stay_with": rest} for name, rest in left]
+        typer.echo(json.dumps({"profiles": [one.name for one in checked.profiles], "on_new_mailbox": moved}))
+        return 0
+    tell_left_behind(left)
+    count = len(checked.profiles)
+    typer.echo(
+        f"{count} profile{'' if count == 1 else 's'} of {checked.path} {'is' if count == 1 else 'are'} in the ledger"
+    )
+    return 0
+
+
+def tell_left_behind(left: "LeftBehind") -> None:
+    """Say where the mails of mailboxes stay that their profiles left."""
+    for name, rest in left:
+        typer.echo(
+            f"{name}: is on another mailbox now; the mails of the old one stay as they are, under {rest}", err=True
+        )
+
+
+def password(name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG, password_stdin: StdinOption = False) -> int:
+    """Ask for the password of a profile that says password = "stored", and store it encrypted."""
+    from common.config import load_config  # noqa: PLC0415 (slow)
+    from common.failures import UsageError  # noqa: PLC0415
+    from manager.profiles import store_password, with_stored_password  # noqa: PLC0415
+
+    checked = load_config(config)
+    known = asyncio.run(with_stored_password(checked, name))
+    if not password_stdin and not on_terminal():
+        raise UsageError("profile password: --password-stdin reads it from a pipe: no terminal to ask on")
+    typed = password_from_stdin() if password_stdin else ask_password(f"Password of {name}")
+    asyncio.run(store_password(checked, known, typed))
+    typer.echo(f"{name}: the password is stored, encrypted under [service] key")
+    return 0
+
+
+def reseal(*, config: ConfigOption = DEFAULT_CONFIG) -> int:
+    """Encrypt all stored passwords anew, under the newest of the keys in [service] key."""
+    from common.config import load_config  # noqa: PLC0415 (slow)
+    from manager.profiles import reseal as reseal_all  # noqa: PLC0415
+
+    count = asyncio.run(reseal_all(load_config(config)))
+    typer.echo(f"{count} stored password{'' if count == 1 else 's'} encrypted under the newest key: older keys may go")
+    return 0
+
+
+def build() -> typer.Typer:
+    """Return the tree of `pps profile`."""
+    from manager.cli import profile_edit  # noqa: PLC0415 (it imports this file)
+
+    tree = typer.Typer(name="profile", help="Look at, add, change and try profiles.", rich_markup_mode=None)
+    tree.command(name="list")(list_)
+    tree.command()(profile_edit.add)
+    tree.command()(profile_edit.edit)
+    for command in (remove, enable, disable, password, sync, reseal):
+        tree.command()(command)
+    return tree
