@@ -3,6 +3,7 @@
 Without QUIT the server deletes nothing, so in any doubt the connection is dropped.
 """
 
+import asyncio
 import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
@@ -27,6 +28,7 @@ from fetcher.pop3 import (
     refusal,
 )
 from fetcher.sign_in import Account, SignIn
+from fetcher.silence import patience, tls_wanted, waits_for_tls
 from fetcher.streams import Limits, connect, upgraded
 from fetcher.tls import LegacyTlsError, check_fingerprint, client_context, is_loopback, needs_encryption
 
@@ -88,11 +90,11 @@ class Connection:
         context = client_context(link.trust, link.server) if link.implicit_tls else None
         connection = cls(await _dialogue(link, context, limits), pipelining=pipelining)
         try:
-            await connection._greet(implicit=link.implicit_tls)
+            await connection._greet(link, limits)
             if not await connection._knows_capa():
                 connection.abort()
                 connection._dialogue = await _dialogue(link, context, limits)
-                await connection._greet(implicit=link.implicit_tls)
+                await connection._greet(link, limits)
             if not link.implicit_tls and link.tls is not Tls.NONE:
                 await connection._encrypt(link)
         except BaseException:
@@ -104,6 +106,11 @@ class Connection:
     def round_trips(self) -> int:
         """Waits for the server that nothing else overlapped."""
         return self._dialogue.round_trips
+
+    @property
+    def encryption(self) -> ssl.SSLObject | None:
+        """What the connection is encrypted with, if it is."""
+        return self._dialogue.streams.ssl
 
     @property
     def broke_ahead(self) -> bool:
@@ -234,11 +241,11 @@ class Connection:
 
     # Opening
 
-    async def _greet(self, *, implicit: bool) -> None:
+    async def _greet(self, link: Link, limits: Limits) -> None:
         try:
-            status = await self._dialogue.greeting()
+            status = await self._greeted(link, limits)
         except PollError as error:
-            if error.result is PollResult.NETWORK and not implicit:
+            if error.result is PollResult.NETWORK and not link.implicit_tls:
                 raise PollError(
                     PollResult.NETWORK,
                     f'{error}, before any greeting: if the port wants TLS, write "{self.server}s" in server',
@@ -247,6 +254,19 @@ class Connection:
         self._greeting = status.text
         if not status.ok:
             raise PollError(refusal(status, PollResult.THROTTLED), f"{self.server}: refused at once: {status.text}")
+
+    async def _greeted(self, link: Link, limits: Limits) -> Status:
+        """Return the greeting; where none comes for a while, find out whether the port waits for TLS."""
+        if link.implicit_tls:
+            return await self._dialogue.greeting()
+        greeting = asyncio.create_task(self._dialogue.greeting())
+        try:
+            await asyncio.wait({greeting}, timeout=patience(link, limits))
+            if not greeting.done() and await waits_for_tls(link, limits):
+                raise tls_wanted(link)
+            return await greeting
+        finally:
+            greeting.cancel()
 
     async def _knows_capa(self) -> bool:
         """Ask for the capabilities; False: the connection is lost, since some servers hang up on CAPA."""

@@ -23,6 +23,7 @@ class Limits:
 
     connect: float = 30.0  # seconds, TLS handshake included
     greeting: float = 60.0  # seconds; tarpits take long
+    doubt: float = 3.0  # seconds without a greeting, then a second connection asks whether the port waits for TLS
     idle: float = 60.0  # seconds without an octet
     reply: float = 300.0  # seconds for a reply, and 1 s more for each KiB of it: a least rate
     least_rate: int = 1024  # octets a second

@@ -167,12 +167,13 @@ def reseal(*, config: ConfigOption = DEFAULT_CONFIG) -> int:
 
 def build() -> typer.Typer:
     """Return the tree of `pps profile`."""
-    from manager.cli import profile_edit  # noqa: PLC0415 (it imports this file)
+    from manager.cli import profile_edit, profile_trial  # noqa: PLC0415 (it imports this file)
 
     tree = typer.Typer(name="profile", help="Look at, add, change and try profiles.", rich_markup_mode=None)
     tree.command(name="list")(list_)
     tree.command()(profile_edit.add)
     tree.command()(profile_edit.edit)
+    tree.command("test")(profile_trial.try_)
     for command in (remove, enable, disable, password, sync, reseal):
         tree.command()(command)
     return tree

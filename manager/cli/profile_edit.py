@@ -65,6 +65,9 @@ def add(  # noqa: PLR0913 (one parameter an option)
     ca: CaOption = None,
     keep: KeepOption = None,
     others: SetOption = None,
+    trial: Annotated[
+        bool | None, typer.Option("--test/--no-test", help="Try it before it is saved.", show_default=False)
+    ] = None,
 ) -> int:
     """Add a profile, which the ledger keeps, not the file. On a terminal, what isn't given is asked for."""
     from common.config import load_config  # noqa: PLC0415 (slow)
@@ -75,7 +78,29 @@ def add(  # noqa: PLR0913 (one parameter an option)
     answers = _defaults(checked) | given
     typed = _complete(checked, given, answers, typed)
     profile = _settings(answers)
+    if not _tried(checked, profile, typed, wanted=trial):
+        return 1
     return _save(checked, profile, typed, new=True, same_mailbox=None)
+
+
+def _tried(config: "Config", profile: "Profile", typed: "Secret | None", *, wanted: bool | None) -> bool:
+    """Try a profile before it is saved, if that is wanted; return whether to save it. Raises PpsError."""
+    from common.failures import PpsError  # noqa: PLC0415 (slow)
+    from manager.cli.profile_trial import tell  # noqa: PLC0415
+    from manager.trial import try_profile  # noqa: PLC0415
+
+    if wanted is None:
+        wanted = on_terminal() and agreed("Try it now, before it is saved? No mail is touched.", default=True)
+    if not wanted:
+        return True
+    try:
+        tell(asyncio.run(try_profile(config, profile, known=None, typed=typed)), err=True)
+    except PpsError as error:
+        if not on_terminal():
+            raise
+        typer.echo(f"  {error}", err=True)
+        return agreed("Save it nevertheless?", default=False)
+    return True
 
 
 def edit(  # noqa: PLR0913 (one parameter an option)

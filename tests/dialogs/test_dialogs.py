@@ -34,7 +34,7 @@ from fetcher.link import Link
 from fetcher.streams import Limits
 
 DIALOGUES: Final = {path.stem: path.read_text() for path in Path(__file__).parent.glob("*.txt")}
-HASTY: Final = Limits(connect=5, greeting=1, idle=1)
+HASTY: Final = Limits(connect=5, greeting=1, doubt=2, idle=1)
 """One second stands for a minute, where a server is silent; elsewhere it is long."""
 
 SIGNS_IN: Final = "c signs in by "

@@ -76,13 +76,27 @@ def test_add_asks_for_what_is_not_given(mailbox: Mailbox, tmp_path: Path) -> Non
         terminal.answer("the password: is empty", mailbox.password)
         terminal.answer("Local domains", "local.example")
         terminal.answer("Local user who gets what names nobody: ", "boss")
+        terminal.answer("Try it now, before it is saved? No mail is touched. [Y/n]", "")
         code = terminal.end()
 
+    assert "No mail was fetched or deleted." in terminal.shown
     assert (code, mailbox.password in terminal.shown) == (0, False), terminal.shown
     found = listed(there)["office"]
     assert (found["password"], found["distribute"], found["local_domain"]) == ("stored", True, ["local.example"])
     assert there.pps("pull", "office").out == "1 mail: 1 delivered and deleted\n"
     assert there.counts() == {"bob": 1}
+
+
+def test_what_does_not_work_is_not_saved_unless_somebody_says_so(mailbox: Mailbox, tmp_path: Path) -> None:
+    """With --test and nobody there, the trial's error is the command's."""
+    there = installation(tmp_path)
+
+    ended = add(there, mailbox, "--test", password="wrong")
+
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "user and password" in ended.err
+    assert listed(there) == {}
+    assert add(there, mailbox, "--test").code == 0
 
 
 def test_without_a_terminal_what_is_missing_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The POP3 connection against Dovecot; and for each failure to open it, the one line that says what, and the mend."""
 
+import asyncio
 import datetime as dt
 import ssl
 from collections.abc import AsyncIterator
@@ -24,7 +25,7 @@ from tests.servers.fixtures_dovecot import Mailbox
 from tests.servers.pop3 import PASSWORD, Pop3Server
 from tests.servers.process import free_port
 
-HASTY = Limits(connect=5, greeting=1, idle=5)
+HASTY = Limits(connect=5, greeting=1, doubt=0.1, idle=5)
 
 
 class Collected:
@@ -219,14 +220,38 @@ async def test_what_answers_is_not_pop3(greeting: bytes) -> None:
 
 
 async def test_a_tls_port_without_the_s(dovecot: Dovecot) -> None:
-    """Both wait for the other to begin; the line says what to write."""
+    """Both wait for the other to begin; soon a second connection finds out why, and the line says what to write."""
     dovecot.start()
     server = f"127.0.0.1 {dovecot.pop3s_port}"
     error = await failure(server)
-    assert error.result is PollResult.NETWORK
-    assert str(error) == (
-        f'{server}: no answer in 1 s, before any greeting: if the port wants TLS, write "{server}s" in server'
-    )
+    assert error.result is PollResult.TLS
+    assert str(error) == f'{server}: the port speaks TLS from the first octet: write "{server}s" in server'
+
+
+async def test_a_server_that_greets_late_is_waited_for() -> None:
+    """That it was asked for TLS meanwhile, on a connection of its own, changes nothing."""
+    asked = asyncio.Event()
+    said: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if said:
+            writer.close()
+            asked.set()
+            return
+        said.append(b"")
+        await asked.wait()
+        writer.write(b"+OK late\r\n")
+        said.append(await reader.readline())
+        writer.write(b"+OK\r\nUIDL\r\n.\r\n")
+        await reader.read()
+        writer.close()
+
+    async with (
+        await asyncio.start_server(serve, "127.0.0.1", 0) as listening,
+        opened(f"127.0.0.1 {listening.sockets[0].getsockname()[1]}") as connection,
+    ):
+        assert connection.capabilities.has("UIDL")
+    assert said == [b"", b"CAPA\r\n"]
 
 
 async def test_a_plain_port_with_the_s(dovecot: Dovecot) -> None:
