@@ -176,18 +176,6 @@ async def _quarantined(connection: AsyncConnection) -> tuple[QuarantinedItem, ..
     return tuple(found)
 
 
-async def recipients_of_profile(connection: AsyncConnection, profile_id: str, since: int) -> dict[str, int]:
-    """Return how many mails each recipient of a profile was given since a time, for `pps pull`'s closing table."""
-    query = (
-        select(deliveries.c.recipient, func.count())
-        .where(deliveries.c.profile_id == profile_id, deliveries.c.state == DeliveryState.DELIVERED)
-        .where(deliveries.c.done_at >= since)
-        .group_by(deliveries.c.recipient)
-        .order_by(deliveries.c.recipient)
-    )
-    return {str(recipient): int(count) for recipient, count in (await connection.execute(query)).all()}
-
-
 async def needed_blobs(connection: AsyncConnection, keys: Sequence[str]) -> set[str]:
     """Return which of these blobs belong to mails that are not settled yet."""
     settled = (MailState.DELETED, MailState.KEPT, MailState.SKIPPED)

@@ -52,6 +52,7 @@ def list_mails(  # noqa: PLR0913 (one parameter an option)
     from common.ledger.lives import Wanted  # noqa: PLC0415 (slow)
     from manager.cli.mails_view import list_document, table_of  # noqa: PLC0415
     from manager.cli.moments import moment_of  # noqa: PLC0415
+    from manager.cli.tables import is_narrow  # noqa: PLC0415
 
     wanted = Wanted(
         limit=limit,
@@ -63,7 +64,7 @@ def list_mails(  # noqa: PLR0913 (one parameter an option)
         since=None if since is None else moment_of(since, "--since"),
     )
     found = asyncio.run(_list(config, wanted))
-    _print(list_document(found) if as_json else table_of(found))
+    _print(list_document(found) if as_json else table_of(found, narrow=is_narrow()))
     return 0
 
 

@@ -33,20 +33,25 @@ def stage_of(life: Life) -> str:
     return "delivered" if states else "routed"
 
 
-def table_of(listed: Listed) -> Iterator[Block]:
-    """Yield the mails as a table, the newest last, as in a log."""
+def table_of(listed: Listed, *, narrow: bool) -> Iterator[Block]:
+    """Yield the mails as a table, the newest last, as in a log; a narrow one has no profile and size."""
     if not listed.lives:
         yield Line("no such mail")
         return
-    headings = ("listed", "profile", "octets", "state", "recipients", "mail")
-    yield Rows(headings, [_row(life) for life in listed.lives])
+    headings = ("listed", "state", "recipients", "mail") if narrow else _HEADINGS
+    yield Rows(headings, [_row(life, narrow=narrow) for life in listed.lives], whole=len(headings) - 1)
     if listed.more:
         yield Line(f"the newest {len(listed.lives)}; for older ones: --limit, or --since")
 
 
-def _row(life: Life) -> list[str]:
+_HEADINGS: Final = ("listed", "profile", "octets", "state", "recipients", "mail")
+
+
+def _row(life: Life, *, narrow: bool) -> list[str]:
     size = life.size if life.octets is None else life.octets
     recipients = ", ".join(_whom(piece) for piece in life.pieces)
+    if narrow:
+        return [local(life.listed_at)[5:16], stage_of(life), recipients, life.mail_id]
     return [local(life.listed_at), life.profile, str(size), stage_of(life), recipients, life.mail_id]
 
 

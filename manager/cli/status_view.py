@@ -43,11 +43,14 @@ def _headline(found: Overview) -> str:
 
 
 def _complaint(trouble: Trouble, at: int) -> str:
+    """Return "! profile office without success for 3h, 12 waiting: why" and the like."""
+    many = trouble.count if trouble.what not in {"target", "profile", "service"} else None
     whose = f"{trouble.what} {trouble.name}" if trouble.name else trouble.what
-    since = "" if trouble.since is None else f" since {age(at, trouble.since)}"
-    count = f", {trouble.count} waiting" if trouble.count and trouble.what in {"target", "profile"} else ""
-    number = f"{trouble.count} " if trouble.count and not count and trouble.what != "service" else ""
-    return f"! {number}{whose}{since}{count}: {trouble.reason}"
+    subject = f"deliveries to {trouble.name}" if trouble.what == "deferred" else whose
+    without = " without success" if trouble.what == "profile" else ""
+    since = "" if trouble.since is None else f" for {age(at, trouble.since)}"
+    waiting = f", {trouble.count} waiting" if trouble.count and trouble.what in {"target", "profile"} else ""
+    return f"! {many or ''} {subject}{without}{since}{waiting}: {trouble.reason}".replace("!  ", "! ").rstrip()
 
 
 def _profiles(standing: Standing, *, short: bool) -> Iterator[Block]:
@@ -55,7 +58,7 @@ def _profiles(standing: Standing, *, short: bool) -> Iterator[Block]:
     if short and len(shown) > MANY:
         shown = tuple(one for one in shown if state_of(one, standing.at) not in _QUIET)
     if shown:
-        headings = ("profile", "server", "state", "next poll", "last success", "mails waiting")
+        headings = ("profile", "server", "state", "next", "last good", "mails waiting")
         yield Rows(headings, [_profile_row(one, standing.at) for one in shown])
     if len(shown) < len(standing.profiles):
         yield Line(f"{len(standing.profiles) - len(shown)} more profiles without trouble: pps status --all")

@@ -1,5 +1,6 @@
 """Tables and lines on a terminal or in a pipe. Nothing from outside reaches a terminal as anything but text."""
 
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 GAP: Final = 2
 """Blanks between columns in a pipe."""
 
+NARROW: Final = 112
+"""Columns of a terminal below which tables leave out what matters least."""
+
 MAX_CELL: Final = 1000
 """Characters of a cell or line: longer than any reply that the ledger keeps."""
 
@@ -30,10 +34,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A table."""
+    """A table. On a terminal the column `whole` is never folded: what a person copies from it."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
+    whole: int = 0
 
 
 Block = Line | Rows
@@ -73,24 +78,27 @@ def rendered(blocks: Iterable[Block]) -> "RenderableType":
 
     return Group(
         *(
-            table_of(block.headings, block.rows)
-            if isinstance(block, Rows)
-            else Text(tidy(block.text), style=block.style or "")
+            table_of(block) if isinstance(block, Rows) else Text(tidy(block.text), style=block.style or "")
             for block in blocks
         )
     )
 
 
-def table_of(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
+def table_of(block: Rows) -> "Table":
     """Return a table for a terminal."""
     from rich.table import Table  # noqa: PLC0415 (as above)
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
+    for number, heading in enumerate(block.headings):
+        table.add_column(heading, overflow="fold", no_wrap=number == block.whole)
+    for row in block.rows:
         table.add_row(*(tidy(cell) for cell in row))
     return table
+
+
+def is_narrow() -> bool:
+    """Whether this is a terminal on which a wide table would have to be folded."""
+    return sys.stdout.isatty() and shutil.get_terminal_size().columns < NARROW
 
 
 def console(*, stderr: bool = False) -> "Console":
