@@ -1,18 +1,17 @@
 """A .fetchmailrc in our keys: each account of each server becomes a draft of a profile. Pure."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
+from common.profile import LONGEST_INTERVAL, SHORTEST_INTERVAL, Profile
+from manager.importing.accounts import Account, accounts_of
 from manager.importing.drafts import POSTMASTER, Draft, Remark, name_of
-from manager.importing.entries import Entries, Option, Server, User, read_entries
+from manager.importing.entries import Entries, read_entries
 from manager.importing.fetchmail_remarks import ALWAYS_SO, HELD, REMARKS
 from manager.importing.fetchmail_target import target_of
 
 _PORTS: Final = {"pop3": 110, "pop3s": 995}
-_DEFAULT_INTERVAL: Final = 600
-_SHORTEST: Final = 10
-_LONGEST: Final = 7 * 86400
+_DEFAULT_INTERVAL: Final = Profile.model_fields["interval"].default
 _POP3: Final = frozenset({"pop3", "apop", "auto", "sdps"})
 _AUTHS: Final = {
     "password": "password",
@@ -25,66 +24,16 @@ _AUTHS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Account:
-    """One user of one server, with what `defaults` adds to both."""
-
-    server: Server
-    user: User
-    entries: Entries
-    defaults: Server | None
-
-    def option(self, *names: str) -> Option | None:
-        """Return the last of these options, of the account, else of the defaults."""
-        return next((option for option in self.options() if option.name in names), None)
-
-    def value(self, *names: str) -> str | None:
-        """Return the value of the last of these options."""
-        option = self.option(*names)
-        return "".join(option.values[:1]) if option and option.on else None
-
-    def on(self, name: str) -> bool:
-        """Whether an option is switched on."""
-        option = self.option(name)
-        return option is not None and option.on
-
-    def options(self) -> Iterator[Option]:
-        """Walk through the options, the one that counts first."""
-        yield from reversed(self.user.options)
-        yield from reversed(self.server.options)
-        if self.defaults:
-            for user in self.defaults.users:
-                yield from reversed(user.options)
-            yield from reversed(self.defaults.options)
-
-    def setting(self, name: str) -> Option | None:
-        """Return the last `set` of this name."""
-        return next((option for option in reversed(self.entries.settings) if option.name == name), None)
-
-    def users(self) -> Iterator[User]:
-        """Walk through whose local names count: the account's, with those of the defaults."""
-        yield self.user
-        if self.defaults:
-            yield from self.defaults.users
-
-
 def read_fetchmailrc(source: str, *, me: str) -> tuple[list[Draft], list[Remark]]:
     """Return a draft for each account, and what belongs to none; `me` is who would run fetchmail."""
     entries = read_entries(source)
-    accounts = list(_accounts(entries))
+    accounts = list(accounts_of(entries))
     drafts = [_draft(account, me) for account in accounts if _speaks_pop3(account)]
     others = [_other_protocol(account) for account in accounts if not _speaks_pop3(account)]
     return drafts, [*others, *_settings(entries), *_odd(entries)]
 
 
-def _accounts(entries: Entries) -> Iterator[_Account]:
-    for server in entries.servers:
-        spare = entries.defaults.users[:1] if entries.defaults else []
-        for user in server.users or spare or [User(line=server.line)]:
-            yield _Account(server=server, user=user, entries=entries, defaults=entries.defaults)
-
-
-def _draft(account: _Account, me: str) -> Draft:
+def _draft(account: Account, me: str) -> Draft:
     host = account.value("via") or account.server.name
     remote = next((user.remote for user in account.users() if user.remote), None)
     draft = Draft(line=account.user.line, keys={"server": None, "user": remote or me})
@@ -103,23 +52,23 @@ def _draft(account: _Account, me: str) -> Draft:
     return draft
 
 
-def _protocol(account: _Account) -> tuple[str, int]:
+def _protocol(account: Account) -> tuple[str, int]:
     option = account.option("protocol")
     return ("".join(option.values[:1]).lower(), option.line) if option else ("auto", account.server.line)
 
 
-def _speaks_pop3(account: _Account) -> bool:
+def _speaks_pop3(account: Account) -> bool:
     return _protocol(account)[0] in _POP3
 
 
-def _other_protocol(account: _Account) -> Remark:
+def _other_protocol(account: Account) -> Remark:
     spoken, line = _protocol(account)
     return Remark(
         line=line, what=f"protocol {spoken[:16]}", why="PPS speaks POP3 only", instead="leave this mailbox to fetchmail"
     )
 
 
-def _server(account: _Account, host: str, draft: Draft) -> str:
+def _server(account: Account, host: str, draft: Draft) -> str:
     spoken, line = _protocol(account)
     if spoken == "auto":
         draft.remark(
@@ -135,7 +84,7 @@ def _server(account: _Account, host: str, draft: Draft) -> str:
     return f"{f'[{host}]' if ':' in host else host} {port}{'s' if ssl else ''}"
 
 
-def _encryption(account: _Account, draft: Draft) -> None:
+def _encryption(account: Account, draft: Draft) -> None:
     sslproto = account.option("sslproto")
     if sslproto and not account.on("ssl"):
         draft.keys["tls"] = "none" if not "".join(sslproto.values) else "starttls"
@@ -151,7 +100,7 @@ def _encryption(account: _Account, draft: Draft) -> None:
         )
 
 
-def _password(account: _Account, draft: Draft) -> None:
+def _password(account: Account, draft: Draft) -> None:
     typed, file = account.option("password"), account.option("passwordfile")
     if typed and typed.values:
         draft.keep_password(typed.values[0], typed.line)
@@ -163,7 +112,7 @@ def _password(account: _Account, draft: Draft) -> None:
         )
 
 
-def _recipients(account: _Account, draft: Draft, me: str) -> None:
+def _recipients(account: Account, draft: Draft, me: str) -> None:
     names = [name for user in account.users() for name in user.names]
     wildcard = any(user.wildcard for user in account.users())
     domain = account.value("smtpaddress") or "localhost"
@@ -171,7 +120,7 @@ def _recipients(account: _Account, draft: Draft, me: str) -> None:
     if wildcard or len(names) > 1:
         _distribute(account, draft)
         draft.keys["aliases"] = {one.theirs: [one.here] for one in names if one.theirs != one.here}
-        if not wildcard and not _all_values(account, "localdomains"):
+        if not wildcard and not account.all_values("localdomains"):
             draft.keys["users"] = [one.here for one in names]
         return
     here = forced or (names[0].here if names else me)
@@ -182,11 +131,11 @@ def _recipients(account: _Account, draft: Draft, me: str) -> None:
         )
 
 
-def _distribute(account: _Account, draft: Draft) -> None:
+def _distribute(account: Account, draft: Draft) -> None:
     """Multidrop: domains whose addresses count; fetchmail's own host aliases are local too."""
-    domains = _all_values(account, "localdomains")
+    domains = account.all_values("localdomains")
     if not domains:
-        domains = [account.server.name, *_all_values(account, "aka")]
+        domains = [account.server.name, *account.all_values("aka")]
         draft.remark(
             account.server.line,
             "multidrop",
@@ -199,7 +148,7 @@ def _distribute(account: _Account, draft: Draft) -> None:
     _envelope(account, draft)
 
 
-def _envelope(account: _Account, draft: Draft) -> None:
+def _envelope(account: Account, draft: Draft) -> None:
     envelope = account.option("envelope")
     if envelope is None:
         draft.remark(
@@ -224,11 +173,7 @@ def _envelope(account: _Account, draft: Draft) -> None:
     draft.keys["envelope_prefix"] = account.value("qvirtual")
 
 
-def _all_values(account: _Account, name: str) -> list[str]:
-    return [value for option in account.options() if option.name == name for value in option.values]
-
-
-def _policy(account: _Account, draft: Draft) -> None:
+def _policy(account: Account, draft: Draft) -> None:
     if account.server.skipped:
         draft.keys["enabled"] = False
     if account.on("keep"):
@@ -245,20 +190,20 @@ def _policy(account: _Account, draft: Draft) -> None:
     draft.keys["interval"] = _interval(account, draft)
 
 
-def _interval(account: _Account, draft: Draft) -> int | None:
+def _interval(account: Account, draft: Draft) -> int | None:
     daemon, every = account.setting("daemon"), account.value("interval") or "1"
     said = "".join(daemon.values) if daemon else ""
     if not said.isdigit() or not int(said):
         return None
     seconds = int(said) * (int(every) if every.isdigit() and int(every) else 1)
-    within = min(max(seconds, _SHORTEST), _LONGEST)
+    within = min(max(seconds, SHORTEST_INTERVAL), LONGEST_INTERVAL)
     if within != seconds:
         line = daemon.line if daemon else draft.line
         draft.remark(line, "daemon", f"{seconds} s is out of PPS's range", f"`interval` is {within} s now")
     return None if within == _DEFAULT_INTERVAL else within
 
 
-def _remarks(account: _Account, draft: Draft) -> None:
+def _remarks(account: Account, draft: Draft) -> None:
     seen = set()
     for option in account.options():
         if option.name in seen or (option.name, option.on) in ALWAYS_SO:
