@@ -9,10 +9,11 @@ from typing import Any, Final
 from common.config import MANAGED_BY_FILE, Config
 from common.config_errors import nearest
 from common.failures import PpsError, UsageError
-from common.ledger import Ledger
+from common.ledger import Ledger, sealing
 from common.ledger import profiles as operations
 from common.ledger.profile_rows import LASTING, REMOVED
-from common.ledger.profiles import LeftBehind, ProfileChange, Resealed, Saved, StoredProfile, Switch
+from common.ledger.profiles import LeftBehind, ProfileChange, Saved, StoredProfile, Switch
+from common.ledger.sealing import Resealed, SealedGrant
 from common.log import open_log
 from common.messages import one_line
 from common.passwords import Passwords
@@ -192,20 +193,23 @@ async def store_password(config: Config, known: Known, typed: Secret) -> None:
     async with opened_ledger(config) as ledger:
         sealed = await passwords(config, ledger).sealed(typed)
         profile_id = "" if known.stored is None else known.stored.profile_id
-        if not await ledger.write(operations.STORE, Resealed(profile_id=profile_id, sealed=sealed)):
+        if not await ledger.write(sealing.STORE, Resealed(profile_id=profile_id, sealed=sealed)):
             raise PpsError(f'there is no profile "{known.profile.name}" any more: `pps profile list`')
 
 
 async def reseal(config: Config) -> int:
-    """Seal all stored passwords anew, under the newest key; return how many. Raises PpsError where none fits one."""
+    """Seal all stored passwords and grants anew, under the newest key; return how many; raises PpsError."""
     async with opened_ledger(config) as ledger:
         keys = await passwords(config, ledger).keys()
-        sealed = [one for one in await ledger.read(operations.stored) if one.sealed is not None]
-        fresh = [
-            Resealed(profile_id=one.profile_id, was=one.sealed, sealed=seal(unseal(one.sealed or b"", keys), keys))
-            for one in sealed
+        known = [(one.profile_id, one.sealed) for one in await ledger.read(operations.stored) if one.sealed is not None]
+        fresh = [Resealed(profile_id=key, was=was, sealed=seal(unseal(was, keys), keys)) for key, was in known]
+        grants = [
+            SealedGrant(mailbox=mailbox, was=was, sealed=seal(unseal(was, keys), keys))
+            for mailbox, was in await ledger.read(sealing.sealed_grants)
         ]
-        return sum([await ledger.write(operations.STORE, one) for one in fresh])
+        done = [await ledger.write(sealing.STORE, one) for one in fresh]
+        done += [await ledger.write(sealing.RESEAL_GRANT, one) for one in grants]
+        return sum(done)
 
 
 def passwords(config: Config, ledger: Ledger) -> Passwords:

@@ -13,7 +13,7 @@ KEY_NAME: Final = "pps.key"
 SAMPLE: Final = """\
 # Configuration of the POP3 Pull Service. Relative paths start at this file's folder. Times take s, m, h or d.
 # A password is never written here: it is a reference, env:NAME, file:PATH (chmod 600), command:COMMAND, or
-# credential:NAME for one that systemd holds.
+# credential:NAME for one that systemd holds; or "stored": typed (`pps profile password NAME`), kept encrypted.
 
 [service]
 ledger = "sqlite:///pps.db"            # postgresql://user@host/db for more than one process

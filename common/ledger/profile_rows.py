@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.ledger.records import UNDONE, MailState
 from common.ledger.rows import clock
-from common.ledger.schema import copies, deliveries, mails, profiles, schedule
+from common.ledger.schema import copies, deliveries, grants, mails, profiles, schedule
 from common.profile import Profile
 
 FILE: Final = "file"
@@ -137,9 +137,12 @@ async def is_polling(connection: AsyncConnection, profile_id: str) -> bool:
 
 
 async def move_mails(connection: AsyncConnection, old: str, new: str) -> None:
-    """Give a mailbox's mails and copies its new name."""
+    """Give a mailbox's mails and copies, and its OAuth 2 grant, its new name."""
     for table in (mails, copies):
         await connection.execute(update(table).where(table.c.mailbox == old).values(mailbox=new))
+    there = (await connection.execute(select(exists().where(grants.c.mailbox == new)))).scalar_one()
+    if not there:  # else somebody signed in under the new name already
+        await connection.execute(update(grants).where(grants.c.mailbox == old).values(mailbox=new))
 
 
 async def under_way(connection: AsyncConnection) -> dict[str, int]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.failures import PpsError, UsageError
@@ -295,30 +295,6 @@ async def stored(connection: AsyncConnection) -> tuple[StoredProfile, ...]:
     return tuple(found)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resealed:
-    """A stored password under another key, or another password; `was` None: whatever was there."""
-
-    profile_id: str
-    sealed: bytes
-    was: bytes | None = None
-
-
-async def _store(connection: AsyncConnection, stored: Sequence[Resealed]) -> list[bool]:
-    time = await clock(connection)
-    answers = []
-    for one in stored:
-        change = update(profiles).where(profiles.c.id == one.profile_id)
-        if one.was is not None:
-            done = await connection.execute(change.where(profiles.c.secret == one.was).values(secret=one.sealed))
-        else:  # a new password is tried at once, even where sign-ins were refused before
-            done = await connection.execute(change.values(secret=one.sealed, revision=profiles.c.revision + 1))
-            due = update(schedule).where(schedule.c.profile_id == one.profile_id)
-            await connection.execute(due.values(due_at=time, auth_failures=0))
-        answers.append(done.rowcount > 0)
-    return answers
-
-
 SYNC: Final[Operation[ProfileSet, Saved]] = Operation(
     name="sync_profiles", rank=0, key=lambda wanted: wanted.managed_by, apply=_sync
 )
@@ -327,7 +303,4 @@ SAVE: Final[Operation[ProfileChange, Saved]] = Operation(
 )
 SWITCH: Final[Operation[Switch, Saved]] = Operation(
     name="switch_profile", rank=0, key=lambda switch: switch.name, apply=_switch
-)
-STORE: Final[Operation[Resealed, bool]] = Operation(
-    name="store_secret", rank=1, key=lambda one: one.profile_id, apply=_store
 )

@@ -156,12 +156,12 @@ def password(name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG, passw
 
 
 def reseal(*, config: ConfigOption = DEFAULT_CONFIG) -> int:
-    """Encrypt all stored passwords anew, under the newest of the keys in [service] key."""
+    """Encrypt all stored passwords and OAuth 2 grants anew, under the newest of the keys in [service] key."""
     from common.config import load_config  # noqa: PLC0415 (slow)
     from manager.profiles import reseal as reseal_all  # noqa: PLC0415
 
     count = asyncio.run(reseal_all(load_config(config)))
-    typer.echo(f"{count} stored password{'' if count == 1 else 's'} encrypted under the newest key: older keys may go")
+    typer.echo(f"{count} stored secret{'' if count == 1 else 's'} encrypted under the newest key: older keys may go")
     return 0
 
 

@@ -1,12 +1,20 @@
 """Commands that prepare an installation: `pps init` and `pps migrate`."""
 
 import asyncio
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from manager.cli.options import DEFAULT_CONFIG, ConfigOption
+
+_NEXT: Final = """\
+Next:
+  1. In pps.toml, say in [target.local] where your mail server takes mail.
+  2. `pps profile add` asks for a mailbox and tries it. (Or fill in the sample [[profile]], and remove enabled = false.)
+  3. `pps pull` polls once, and tells who got what. `pps run` stays, and polls at intervals.
+Keep a copy of pps.key, apart from the ledger's: it opens the passwords that you type."""
 
 
 def init(
@@ -18,9 +26,7 @@ def init(
     written = write_sample(folder)
     for path in written:
         typer.echo(f"wrote {path}")
-    typer.echo(
-        f"Now edit {written[0]}: set your server, account, users and target. Then: pps pull --config {written[0]}"
-    )
+    typer.echo(_NEXT if folder == Path() else f"cd {shlex.quote(str(folder))}, and there:\n{_NEXT}")
     return 0
 
 

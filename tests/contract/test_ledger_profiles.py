@@ -7,17 +7,16 @@ from common.ledger import LeaseLostError, Ledger
 from common.ledger.profile_rows import FILE, MANAGER, REMOVED
 from common.ledger.profiles import (
     SAVE,
-    STORE,
     SWITCH,
     MailboxUnsaidError,
     ProfileChange,
-    Resealed,
     Saved,
     StoredProfile,
     Switch,
     stored,
 )
 from common.ledger.records import Lease
+from common.ledger.sealing import STORE, Resealed
 from tests.ledger import Scene, change, listed, profile
 
 

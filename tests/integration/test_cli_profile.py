@@ -187,7 +187,7 @@ def test_a_key_is_changed_without_typing_anything_again(mailbox: Mailbox, tmp_pa
     resealed = there.pps("profile", "reseal")
     key.write_text(new)
 
-    assert (resealed.code, resealed.out.partition(":")[0]) == (0, "1 stored password encrypted under the newest key")
+    assert (resealed.code, resealed.out.partition(":")[0]) == (0, "1 stored secret encrypted under the newest key")
     assert there.pps("pull").out == "no mail\n"
 
 
@@ -230,7 +230,7 @@ def test_edit_asks_whether_it_is_the_same_mailbox(mailbox: Mailbox, tmp_path: Pa
     assert "added: is on another mailbox now; the mails of the old one stay as they are, under added-" in terminal.shown
     found = listed(there)["added"]
     assert (found["user"], found["local_user"], found["interval"]) == ("other", "bob", 3600)
-    assert sorted(one["mails"].get("kept", 0) for one in there.status()["profiles"]) == [0, 1]
+    assert [one["name"].partition("-")[0] for one in there.status()["profiles"]] == ["added", "added"]
 
 
 def test_remove_asks_and_tells_what_is_under_way(mailbox: Mailbox, tmp_path: Path) -> None:
