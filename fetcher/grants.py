@@ -17,6 +17,7 @@ from common.config import Config
 from common.failures import PollError, PollResult, PpsError
 from common.ledger import Ledger
 from common.ledger.grants import Grant, GrantClaim, GrantEnd, StoredGrant
+from common.passwords import Passwords
 from common.profile import Profile
 from common.secrets import Secret, resolve, seal, unseal
 from fetcher.oauth_answers import Refusal, Tokens
@@ -145,14 +146,8 @@ class Grants:
 
 def grants_of(config: Config, ledger: Ledger, log: FilteringBoundLogger) -> Grants:
     """Return the grants of a configuration's ledger."""
-
-    async def keys() -> Secret:
-        try:
-            return await resolve(config.service.key, base=config.base)
-        except PpsError as error:
-            raise PpsError(f"[service] key: {error}: put the key back that `pps init` wrote") from error
-
-    return Grants(ledger=ledger, keys=keys, base=config.base, log=log)
+    passwords = Passwords(ledger=ledger, key=config.service.key, base=config.base)
+    return Grants(ledger=ledger, keys=passwords.keys, base=config.base, log=log)
 
 
 async def client_of(profile: Profile, *, base: Path) -> OAuthClient:

@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 
 from common import __version__
 from common.failures import PpsError
-from manager.cli import explain, importing, log, mails, profile, pull, service, setup, status
+from manager.cli import explain, importing, log, mails, oauth, profile, pull, service, setup, status
 
 FAILED: Final = 1
 MISUSED: Final = 2
@@ -37,7 +37,7 @@ _COMMANDS: Final = (
     setup.migrate,
 )
 
-_GROUPS: Final = {"mails": mails.mails}
+_GROUPS: Final = {"mails": mails.mails, "oauth": oauth.oauth}
 
 
 def build() -> typer.Typer:
