@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
 
 import typer
 
+from manager.cli.completion import complete_profile
 from manager.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ class Told:
 def explain(  # noqa: PLR0913 (one parameter an option)
     files: Annotated[list[str] | None, typer.Argument(metavar="[FILE]...", help='Raw mails; "-" is stdin.')] = None,
     *,
-    profile: Annotated[str | None, typer.Option(metavar="NAME", help="As this profile of the file would.")] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="As this profile of the file would.", autocompletion=complete_profile),
+    ] = None,
     local_domain: Annotated[list[str] | None, typer.Option(metavar="D", help="A local domain; repeatable.")] = None,
     local_user: Annotated[str | None, typer.Option(metavar="U", help="Who gets what names no local user.")] = None,
     remote: Annotated[

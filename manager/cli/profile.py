@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from manager.cli.asking import agreed, ask_password, on_terminal, password_from_stdin
+from manager.cli.completion import complete_profile
 from manager.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
     from common.ledger.profiles import LeftBehind
     from manager.profiles import Known
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The profile.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The profile.", autocompletion=complete_profile)]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 StdinOption = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from stdin, and store it encrypted.")

@@ -142,5 +142,6 @@ def test_a_shell_completes_profiles_and_states(tmp_path: Path) -> None:
     assert completed("pps mails --state lo") == ["lost"]
     assert completed("pps pull of") == ["office"]
     assert completed("pps explain --profile of") == ["office"]
+    assert completed("pps profile disable of") == ["office"]
     (tmp_path / "pps.toml").write_text("[[profile\n")
     assert completed("pps pull of") == []
