@@ -53,6 +53,12 @@ class Service(BaseModel):
     )
     blobs: str = Field(default="file:./blobs", description="Where large mails rest on their way: file:FOLDER.")
     log: str = Field(default="pop3.log", min_length=1, description='The file of JSON lines, rotated; "-" is stderr.')
+    sessions: int = Field(
+        default=50, strict=True, ge=1, le=1000, description="Most POP3 sessions of one fetcher process at a time."
+    )
+    host_sessions: int = Field(
+        default=8, strict=True, ge=1, le=1000, description="Most POP3 sessions with one host, of all fetchers together."
+    )
     key: Reference = Field(default="file:pps.key", description="The key that typed passwords are sealed with.")
 
     @field_validator("ledger")

@@ -30,6 +30,9 @@ LONGEST_INTERVAL: Final = 7 * 86400
 LONGEST_KEEP: Final = 3650 * 86400
 """Seconds: ten years; who wants longer means always."""
 
+GMAIL_RECENT: Final = "recent:"
+"""Before a Gmail account's name: the mail of the last 30 days, whoever retrieved it before."""
+
 MOST_MAILS: Final = 100_000
 MOST_OCTETS: Final = 1000**4
 MAX_WINDOWS: Final = 32
@@ -124,6 +127,7 @@ BEARER: Final = (Auth.AUTO, Auth.XOAUTH2, Auth.OAUTHBEARER)
 class Custody(StrEnum):
     """Which copy of a fetched mail is the durable one until every recipient has it."""
 
+    AUTO = "auto"  # as "remote", until the server is seen to hide mail; "blob" for Gmail
     REMOTE = "remote"  # the server keeps it until DELE
     BLOB = "blob"  # the server may hide or delete it on RETR: every mail is made a blob at once
 
@@ -187,7 +191,9 @@ class MailboxKeys(BaseModel):
     )
     hours: Hours = Field(default=(), max_length=MAX_WINDOWS, description="When the mailbox is polled; always if empty.")
     time_zone: TimeZone | None = Field(default=None, description="Of hours; without it, the fetcher's machine's own.")
-    custody: Custody = Field(default=Custody.REMOTE, description='"blob" where the server hides mail once retrieved.')
+    custody: Custody = Field(
+        default=Custody.AUTO, description='"blob" where the server hides mail once retrieved; "auto" finds that out.'
+    )
 
 
 class Profile(RoutingKeys, OAuthKeys, ServerKeys, MailboxKeys):  # in tables and complaints, keys of the last come first
@@ -221,8 +227,30 @@ class Profile(RoutingKeys, OAuthKeys, ServerKeys, MailboxKeys):  # in tables and
     @property
     def mailbox(self) -> str:
         """Return the hash that names the remote mailbox: the same place under another profile is the same mailbox."""
-        place = f"{self.server.host}\0{self.user}".encode()
+        user = self.user.removeprefix(GMAIL_RECENT) if self.is_gmail else self.user
+        place = f"{self.server.host}\0{user}".encode()
         return hashlib.sha256(place).hexdigest()[:32]
+
+    @property
+    def is_gmail(self) -> bool:
+        """Return whether it is Gmail, which hides mail from POP3 once it was retrieved."""
+        return self.server.host in {"pop.gmail.com", "pop.googlemail.com"}
+
+    def hides_mail(self, *, seen: bool) -> bool:
+        """Return whether the only copy of a retrieved mail is ours: as configured, or as was `seen` of the server."""
+        return self.custody is Custody.BLOB or (self.custody is Custody.AUTO and (seen or self.is_gmail))
+
+    @property
+    def lists_in_parts(self) -> bool:
+        """Return whether a listing shows only a part of the mailbox, so that the next may show more at once."""
+        return self.is_gmail or self.user.startswith(GMAIL_RECENT)
+
+    @property
+    def host(self) -> str:
+        """Return whose limits a session counts for: the host; here with the port, which may lead elsewhere."""
+        host = self.server.host
+        is_here = host in {"localhost", "::1"} or host.startswith("127.")
+        return f"{host}:{self.server.port}" if is_here else host
 
     @property
     def windows(self) -> tuple[Window, ...]:

@@ -26,7 +26,9 @@ async def build(parts: Parts, *, names: frozenset[str] | None = None) -> tuple[W
         passwords=Passwords(ledger=parts.ledger, key=parts.config.service.key, base=parts.config.base),
         base=parts.config.base,
     )
-    return FetcherWorker(at, names=names), settler
+    service = parts.config.service
+    polling = FetcherWorker(at, sessions=service.sessions, host_sessions=service.host_sessions, names=names)
+    return polling, settler
 
 
 async def build_alone(parts: Parts) -> tuple[Worker, Worker]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, Protocol, Self, TypeVar
 
 from common.failures import PollError, PollResult
+from common.ledger.records import HostMemory
 from common.profile import Auth, Tls
 from common.secrets import Secret
 from fetcher.dialogue import Dialogue
@@ -32,8 +33,9 @@ from fetcher.silence import patience, tls_wanted, waits_for_tls
 from fetcher.streams import Limits, connect, upgraded
 from fetcher.tls import LegacyTlsError, check_fingerprint, client_context, is_loopback, needs_encryption
 
-WINDOW: Final = 16
-"""Commands sent ahead of their replies where the server offers PIPELINING (RFC 2449, section 6.6)."""
+WINDOWS: Final = (16, 4, 1)
+"""Commands sent ahead of their replies where the server offers PIPELINING (RFC 2449, section 6.6); fewer where a
+connection broke with that many."""
 
 WINDOW_OCTETS: Final = 4 * 1024 * 1024
 """Listed octets asked for ahead: a session that must stop soon is not behind sixteen large mails."""
@@ -67,36 +69,39 @@ class Retrieved(Generic[S]):
 class Connection:
     """A POP3 connection. `open`, `authenticate`, then the rest; `quit` makes deletions final, `abort` never does."""
 
-    def __init__(self, dialogue: Dialogue, *, pipelining: bool = True) -> None:
+    def __init__(self, dialogue: Dialogue, memory: HostMemory) -> None:
         self.server = dialogue.server
         self.capabilities = Capabilities({}, known=False)
         self.suspect: int | None = None  # the mail that was on the line when `retrieve` failed
         self._dialogue = dialogue
-        self._pipelining = pipelining
+        self.hung_up_on_capa = memory.hangs_up_on_capa
+        self._memory = memory
         self._sizes: dict[int, int] = {}
         self._greeting = ""
 
     @classmethod
-    async def open(cls, link: Link, *, limits: Limits | None = None, pipelining: bool = True) -> Self:
+    async def open(cls, link: Link, *, limits: Limits | None = None, memory: HostMemory | None = None) -> Self:
         """Connect, read the greeting, encrypt as the profile says, ask for CAPA; raises PollError."""
         limits = limits or Limits()
         try:
-            return await cls._opened(link, limits, pipelining=pipelining)
+            return await cls._opened(link, limits, memory or HostMemory())
         except LegacyTlsError as error:
             raise await explained(error, link, limits) from error
 
     @classmethod
-    async def _opened(cls, link: Link, limits: Limits, *, pipelining: bool) -> Self:
+    async def _opened(cls, link: Link, limits: Limits, memory: HostMemory) -> Self:
         context = client_context(link.trust, link.server) if link.implicit_tls else None
-        connection = cls(await _dialogue(link, context, limits), pipelining=pipelining)
+        connection = cls(await _dialogue(link, context, limits), memory)
         try:
             await connection._greet(link, limits)
-            if not await connection._knows_capa():
+            if not connection.hung_up_on_capa and not await connection._knows_capa():
+                connection.hung_up_on_capa = True
                 connection.abort()
                 connection._dialogue = await _dialogue(link, context, limits)
                 await connection._greet(link, limits)
             if not link.implicit_tls and link.tls is not Tls.NONE:
                 await connection._encrypt(link)
+            await connection._speak_utf8()
         except BaseException:
             connection.abort()
             raise
@@ -123,6 +128,12 @@ class Connection:
         private = self._dialogue.streams.encrypted or is_loopback(self._dialogue.streams.peer)
         await SignIn(self._dialogue, self.capabilities, account).run(self._greeting, private=private)
 
+    async def own_login_delay(self) -> int:
+        """Return the seconds that the server wants between this account's sign-ins (RFC 2449, section 6.5), or 0."""
+        if self.capabilities.tells_login_delay_later:
+            await self._ask_capabilities()
+        return self.capabilities.login_delay
+
     async def listing(self) -> tuple[Listed, ...]:
         """Return what the mailbox holds; raises PollError where UIDL is offered but fails: never "all is new"."""
         status, body = await self._dialogue.ask_body(command("LIST"))
@@ -144,7 +155,7 @@ class Connection:
         found: dict[int, bytes | None] = {}
         if not self.capabilities.top:
             return dict.fromkeys(numbers)
-        for group in _groups(numbers, self._window):
+        for group in _groups(numbers, self.window):
             lines = b"".join(command("TOP", str(number), "0") for number in group)
             await self._dialogue.send(lines, [Expect.BODY] * len(group))
             for number in group:
@@ -192,7 +203,7 @@ class Connection:
     async def delete(self, numbers: Sequence[int]) -> tuple[int, ...]:
         """Mark mails deleted, return those the server agreed to; nothing is gone before `quit`."""
         agreed = []
-        for group in _groups(numbers, self._window):
+        for group in _groups(numbers, self.window):
             lines = b"".join(command("DELE", str(number)) for number in group)
             await self._dialogue.send(lines, [Expect.STATUS] * len(group))
             agreed += [number for number in group if (await self._dialogue.status()).ok]
@@ -209,13 +220,14 @@ class Connection:
         self._dialogue.streams.close()
 
     @property
-    def _window(self) -> int:
-        return WINDOW if self._pipelining and self.capabilities.has("PIPELINING") else 1
+    def window(self) -> int:
+        """Commands that may be sent ahead of their replies."""
+        return (self._memory.window or WINDOWS[0]) if self.capabilities.has("PIPELINING") else 1
 
     async def _ask_ahead(self, wanted: Iterator[int], asked: deque[int]) -> bool:
         """Send RETR for as many mails as may be under way; return whether any is."""
         new: list[int] = []
-        while len(asked) < self._window and sum(self._sizes.get(n, 0) for n in asked) < WINDOW_OCTETS:
+        while len(asked) < self.window and sum(self._sizes.get(n, 0) for n in asked) < WINDOW_OCTETS:
             number = next(wanted, None)
             if number is None:
                 break
@@ -281,6 +293,11 @@ class Connection:
     async def _ask_capabilities(self) -> None:
         status, body = await self._dialogue.ask_body(command("CAPA"))
         self.capabilities = Capabilities(parse_capabilities(body), known=status.ok)
+
+    async def _speak_utf8(self) -> None:
+        """Ask for mail as it is (RFC 6856, section 2.1): without it the server may rewrite what is not ASCII."""
+        if self.capabilities.has("UTF8"):
+            await self._dialogue.ask(command("UTF8"))  # where it is refused, mail comes as ever
 
     async def _encrypt(self, link: Link) -> None:
         """Use STLS where it is offered (RFC 2595); refuse cleartext where nobody allowed it."""

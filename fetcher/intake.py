@@ -13,7 +13,6 @@ from common.ledger import Ledger, RowRejectedError
 from common.ledger.records import Fetched, FetchedMail, KnownMail, Lease
 from common.messages import Content, MailFetched, encode
 from common.passwords import Passwords
-from common.profile import Custody
 from fetcher.grants import Grants
 from fetcher.incoming import Incoming
 from fetcher.plan import Known
@@ -52,8 +51,7 @@ class Intake:
     def incoming(self, pair: Known) -> Incoming:
         """Return the sink for a mail that is about to be retrieved; `take` or `discard` ends it."""
         mail_id = pair.known.mail_id
-        spool_always = self.lease.profile.custody is Custody.BLOB
-        sink = Incoming(mail_id, lambda: self.at.blobs.writer(mail_id), spool_always=spool_always)
+        sink = Incoming(mail_id, lambda: self.at.blobs.writer(mail_id), spool_always=self.lease.hides_mail)
         self._open.add(sink)
         return sink
 

@@ -4,24 +4,20 @@ import asyncio
 import random
 from typing import Final, NamedTuple
 
-from structlog.typing import FilteringBoundLogger
-
 from common.failures import PollError, PollResult, PpsError
 from common.ledger import LeaseLostError
+from common.ledger.hosts import HostNote
 from common.ledger.records import Lease
 from common.ledger.schedule import PollEnd
 from common.profile import Profile
 from common.secrets import Secret
 from fetcher.allowance import Allowance
-from fetcher.connection import Connection
+from fetcher.connection import WINDOWS, Connection
 from fetcher.grants import GrantEndedError
 from fetcher.intake import Workplace
 from fetcher.link import link_of
 from fetcher.schedule import jittered, seconds_to_next_poll
 from fetcher.session import Session, SessionEnd
-
-ONE_BY_ONE_SECONDS: Final = 86_400
-"""How long a host is spared PIPELINING after a session broke in it: some offer it, and can't (MailKit #174)."""
 
 GIVE_BACK_SECONDS: Final = 2.0
 RENEW_SECONDS: Final = 60.0
@@ -35,31 +31,32 @@ class _Ended(NamedTuple):
     for_good: bool  # only a person can mend it
 
 
-class Poller:
-    """Polls the mailboxes that the fetcher leased."""
+class Poll:
+    """One poll. `run` never raises but for cancellation."""
 
-    def __init__(self, at: Workplace) -> None:
+    def __init__(self, at: Workplace, lease: Lease, stop: asyncio.Event) -> None:
         self._at = at
-        self._one_by_one: dict[str, float] = {}  # hosts that broke while commands were sent ahead, until when
+        self._lease = lease
+        self._stop = stop
+        self._log = at.log.bind(profile=lease.profile.name)
+        self._allowance = Allowance(mails=lease.profile.max_mails, octets=lease.profile.max_octets)
+        self._login_delay = 0  # seconds that the server wants between sign-ins
 
-    async def poll(self, lease: Lease, stop: asyncio.Event) -> None:
-        """Poll one mailbox and record how it went; never raises but for cancellation."""
-        log = self._at.log.bind(profile=lease.profile.name)
-        log.info("poll_started", server=str(lease.profile.server), epoch=lease.epoch)
+    async def run(self) -> None:
+        """Poll the mailbox and record how it went."""
+        self._log.info("poll_started", server=str(self._lease.profile.server), epoch=self._lease.epoch)
         end: SessionEnd | None = None
         error: str | None = None
         for_good = False  # until a person acts
         try:
-            end = await self._leased(lease, log, stop)
+            end = await self._leased()
             result = PollResult.OK if end.listed else PollResult.EMPTY
             error = end.withheld
         except LeaseLostError:
-            log.warning("lease_lost")
+            self._log.warning("lease_lost")
             return
         except asyncio.CancelledError:
-            end_now = PollEnd(lease=lease, result=PollResult.LOCAL, error="broken off: the worker stopped", due_in=0)
-            giving_back = asyncio.create_task(self._at.ledger.end_poll(end_now))
-            await asyncio.wait({giving_back}, timeout=GIVE_BACK_SECONDS)  # else the lease runs out
+            await self._give_back()
             raise
         except GrantEndedError as failure:
             result, error, for_good = failure.result, str(failure), True
@@ -67,13 +64,19 @@ class Poller:
             result, error = failure.result, str(failure)
         except (PpsError, OSError) as failure:
             result, error = PollResult.LOCAL, str(failure)
-        except Exception as failure:
-            log.exception("poll_crashed")
+        except Exception as failure:  # noqa: BLE001 (whatever it was, this poll ends, and says so)
+            self._log.exception("poll_crashed")
             result, error = PollResult.LOCAL, f"unexpected {type(failure).__name__}: see the log"
-        await self._end(lease, log, _Ended(result, error, for_good), end)
+        await self._end(_Ended(result, error, for_good), end)
 
-    async def _end(self, lease: Lease, log: FilteringBoundLogger, ended: _Ended, end: SessionEnd | None) -> None:
-        result, error = ended.result, ended.error
+    async def _give_back(self) -> None:
+        error = "broken off: the worker stopped"
+        end_now = PollEnd(lease=self._lease, result=PollResult.LOCAL, error=error, due_in=0)
+        giving_back = asyncio.create_task(self._at.ledger.end_poll(end_now))
+        await asyncio.wait({giving_back}, timeout=GIVE_BACK_SECONDS)  # else the lease runs out
+
+    async def _end(self, ended: _Ended, end: SessionEnd | None) -> None:
+        lease, result, error = self._lease, ended.result, ended.error
         due_in = seconds_to_next_poll(
             result,
             interval=lease.profile.interval,
@@ -81,19 +84,21 @@ class Poller:
             auth_failures=lease.auth_failures,
             end=end,
         )
-        if ended.for_good:
+        if ended.for_good or due_in is None:
             due_in = None
-        if due_in is not None:
+            error = f"{error}; polls have stopped: once that is mended, `pps pull {lease.profile.name}` begins again"
+        else:
             due_in = jittered(due_in, random.uniform(-1, 1))  # noqa: S311 (spreads load, guards nothing)
-        await self._at.ledger.end_poll(PollEnd(lease=lease, result=result, error=error, due_in=due_in))
+        recorded = PollEnd(lease=lease, result=result, error=error, due_in=due_in, login_delay=self._login_delay)
+        await self._at.ledger.end_poll(recorded)
         done = {} if end is None else {"listed": end.listed, "fetched": end.fetched, "deleted": end.deleted}
-        note = log.info if end is not None and error is None else log.warning
+        note = self._log.info if end is not None and error is None else self._log.warning
         note("poll_ended", result=result.value, error=error, next_in=None if due_in is None else round(due_in), **done)
 
-    async def _leased(self, lease: Lease, log: FilteringBoundLogger, stop: asyncio.Event) -> SessionEnd:
+    async def _leased(self) -> SessionEnd:
         """Run sessions under a lease that is renewed meanwhile; a lost lease ends them."""
-        sessions = asyncio.create_task(self._sessions(lease, log, stop))
-        renewal = asyncio.create_task(self._renew(lease))
+        sessions = asyncio.create_task(self._sessions())
+        renewal = asyncio.create_task(self._renew())
         try:
             await asyncio.wait({sessions, renewal}, return_when=asyncio.FIRST_COMPLETED)
             if not sessions.done():
@@ -104,25 +109,26 @@ class Poller:
                 task.cancel()
             await asyncio.gather(sessions, renewal, return_exceptions=True)
 
-    async def _renew(self, lease: Lease) -> None:
+    async def _renew(self) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            if not await self._at.ledger.renew_lease(lease):
+            if not await self._at.ledger.renew_lease(self._lease):
                 return
 
-    async def _sessions(self, lease: Lease, log: FilteringBoundLogger, stop: asyncio.Event) -> SessionEnd:
+    async def _sessions(self) -> SessionEnd:
         """Reopen until the mailbox has nothing more to fetch: a session ends early to bound what an abort repeats."""
-        password = await self._password(lease)
+        profile = self._lease.profile
+        password = await self._password(self._lease)
         total = SessionEnd()
-        allowance = Allowance(mails=lease.profile.max_mails, octets=lease.profile.max_octets)
         while True:
-            end = await self._session(lease, password, log, stop, allowance)
-            total.listed = max(total.listed, end.listed)
-            total.fetched += end.fetched
-            total.deleted += end.deleted
-            total.unsettled, total.withheld, total.enough = end.unsettled, end.withheld, end.enough
-            total.more = (end.more or end.renamed > 0) and not end.enough
-            if not total.more or stop.is_set() or not (end.fetched or end.renamed):
+            end = await self._session(password)
+            total.add(end)
+            # Where a listing shows a part of the mailbox, what was fetched makes room for more.
+            total.more = (
+                end.more or end.renamed > 0 or (profile.lists_in_parts and end.fetched > 0)
+            ) and not end.enough
+            got_on = end.fetched or end.renamed
+            if not total.more or not got_on or self._stop.is_set() or self._login_delay:
                 return total
 
     async def _password(self, lease: Lease) -> Secret | None:
@@ -143,26 +149,35 @@ class Poller:
                 await self._at.grants.distrust(profile)
             raise
 
-    async def _session(
-        self,
-        lease: Lease,
-        password: Secret | None,
-        log: FilteringBoundLogger,
-        stop: asyncio.Event,
-        allowance: Allowance,
-    ) -> SessionEnd:
+    async def _session(self, password: Secret | None) -> SessionEnd:
+        lease = self._lease
         profile = lease.profile
         link = await link_of(profile, base=self._at.base)
-        ahead = self._one_by_one.get(profile.server.host, 0.0) < asyncio.get_running_loop().time()
-        connection = await Connection.open(link, pipelining=ahead)
+        connection = await Connection.open(link, memory=lease.memory)
         try:
+            self._login_delay = connection.capabilities.login_delay
             await self._sign_in(connection, profile, password)
-            session = Session(connection=connection, lease=lease, at=self._at, log=log, stop=stop, allowance=allowance)
+            self._login_delay = await connection.own_login_delay()
+            if connection.hung_up_on_capa:
+                await self._at.ledger.remember_host(HostNote(host=profile.host, hangs_up_on_capa=True))
+            session = Session(
+                connection=connection,
+                lease=lease,
+                at=self._at,
+                log=self._log,
+                stop=self._stop,
+                allowance=self._allowance,
+            )
             return await session.run()
         except PollError:
             if connection.broke_ahead:
-                self._one_by_one[profile.server.host] = asyncio.get_running_loop().time() + ONE_BY_ONE_SECONDS
-                log.warning("pipelining_doubted", server=str(profile.server))
+                await self._step_down(connection.window)
             raise
         finally:
             connection.abort()  # after QUIT it only closes; before it, it deletes nothing
+
+    async def _step_down(self, window: int) -> None:
+        """Send the host fewer commands ahead, for a day: some offer PIPELINING, and can't bear it (MailKit #174)."""
+        narrower = next((smaller for smaller in WINDOWS if smaller < window), WINDOWS[-1])
+        await self._at.ledger.remember_host(HostNote(host=self._lease.profile.host, window=narrower))
+        self._log.warning("pipelining_doubted", server=str(self._lease.profile.server), window=narrower)

@@ -25,6 +25,9 @@ MAX_UTF8: Final = 4
 MAX_UIDL: Final = 1024
 """Octets of a UIDL; RFC 1939 says 70, real servers write more."""
 
+MAX_LOGIN_DELAY: Final = 86_400
+"""Seconds between sign-ins that a server may ask for: no mailbox rests longer than a day on its word."""
+
 CHUNK: Final = 64 * 1024
 """Octets of a body that are held back at most before they are handed on: small mail comes in one event."""
 
@@ -250,6 +253,17 @@ class Capabilities:
     def has(self, name: str) -> bool:
         """Whether the server offers it."""
         return name in self.names
+
+    @property
+    def login_delay(self) -> int:
+        """Seconds that the server wants between sign-ins (RFC 2449, section 6.5); 0 where it says nothing."""
+        seconds = next(iter(self.names.get("LOGIN-DELAY", ())), "")
+        return min(int(seconds), MAX_LOGIN_DELAY) if _is_number(seconds.encode()) else 0
+
+    @property
+    def tells_login_delay_later(self) -> bool:
+        """Whether the delay is another for each account, which is told once it has signed in."""
+        return "USER" in self.names.get("LOGIN-DELAY", ())
 
     @property
     def top(self) -> bool:

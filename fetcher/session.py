@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -13,7 +13,6 @@ from common.failures import PollError, PollResult
 from common.ledger import LeaseLostError, reading
 from common.ledger.records import Lease, ListedMail
 from common.messages import one_line
-from common.profile import Custody
 from fetcher.allowance import Allowance
 from fetcher.connection import Connection, Retrieved
 from fetcher.digests import is_folder_data
@@ -58,6 +57,13 @@ class SessionEnd:
     unsettled: int = 0  # mails that were retrieved or on their way, and not done when the window closed
     withheld: str | None = None  # why nothing was fetched
 
+    def add(self, later: "SessionEnd") -> None:
+        """Count a later session of the same poll in: what it did adds up, how it left the mailbox is what counts."""
+        self.listed = max(self.listed, later.listed)
+        self.fetched += later.fetched
+        self.deleted += later.deleted
+        self.unsettled, self.withheld, self.enough = later.unsettled, later.withheld, later.enough
+
 
 @dataclass(slots=True, kw_only=True)
 class Session:
@@ -95,11 +101,14 @@ class Session:
 
     async def _list(self) -> Plan:
         listing = await self._identified(await self.connection.listing())
-        known = await self.at.ledger.record_listing(self.lease, listing)
+        recorded = await self.at.ledger.record_listing(self.lease, listing)
+        if recorded.hidden and not self.lease.hides_mail:
+            self.log.warning("mail_is_hidden_once_retrieved", mails=recorded.hidden)
+            self.lease = self.intake.lease = replace(self.lease, hides=True)
         self.end.listed = len(listing)
         self.end.withheld = await self._withheld()
         profile = self.lease.profile
-        todo = plan(listing, known, profile, fetch=self.end.withheld is None)
+        todo = plan(listing, recorded.known, profile, fetch=self.end.withheld is None)
         await self._skip([pair.known.mail_id for pair in todo.too_large], f"larger than max_size: {profile.max_size}")
         for pair in todo.retrieve:
             self.log.info(
@@ -176,22 +185,18 @@ class Session:
             taking = custody.create_task(self.intake.take(pair, got.sink))
             taking.add_done_callback(lambda _: room.release())
             await room.acquire()
-            if self._is_hidden_once_retrieved:
+            if self.lease.hides_mail:
                 await asyncio.wait({taking})  # our copy is the only one: it is at rest before the next command
 
     async def _arriving(
         self, by_number: dict[int, Known], numbers: Iterator[int]
     ) -> AsyncGenerator[Retrieved[Incoming], None]:
         """Retrieve all at once or, where a connection that breaks would cost what was asked ahead, one by one."""
-        for group in ([number] for number in numbers) if self._is_hidden_once_retrieved else (numbers,):
+        for group in ([number] for number in numbers) if self.lease.hides_mail else (numbers,):
             retrieving = self.connection.retrieve(group, lambda number: self.intake.incoming(by_number[number]))
             async with aclosing(retrieving):
                 async for got in retrieving:
                     yield got
-
-    @property
-    def _is_hidden_once_retrieved(self) -> bool:
-        return self.lease.profile.custody is Custody.BLOB
 
     def _paced(self, sizes: Mapping[int, int], begun: list[int]) -> Iterator[int]:
         """Yield what to retrieve, until the session or the poll has done enough, or the worker stops."""

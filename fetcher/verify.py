@@ -8,7 +8,6 @@ from common.failures import PollError
 from common.ledger.fetching import MAX_BREAKS
 from common.ledger.records import KnownMail
 from common.messages import one_line
-from common.profile import Custody
 from fetcher.digests import Digests, header_hash
 from fetcher.identity import is_trusted
 from fetcher.plan import Known, same_mail
@@ -25,7 +24,7 @@ async def verified(session: "Session", candidates: Sequence[Known], *, by_header
     With `by_header` an equal header is enough to call it the same, whatever its size: for what is not to be deleted.
     """
     same, other, unknown = await _by_top(session, candidates, by_header=by_header)
-    if session.lease.profile.custody is Custody.BLOB:
+    if session.lease.hides_mail:
         await _forget(session, other)  # a mail that RETR hides must not be retrieved just to be compared
         return same
     whole, different = await _by_retrieval(session, [*other, *unknown])

@@ -1,27 +1,18 @@
 """The fetcher: leases due profiles and has them polled, and sweeps. One task a poll, all owned here."""
 
 import asyncio
-import functools
 import socket
-from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
 from common.config import Config
 from common.failures import PpsError
 from fetcher.intake import Workplace
-from fetcher.poll import Poller
+from fetcher.poll import Poll
 from fetcher.sweep import Sweeper
-
-MAX_SESSIONS: Final = 50
-MAX_SESSIONS_A_HOST: Final = 8
-"""A provider that sees more from one address begins to refuse them."""
 
 LOOK_SECONDS: Final = 1.0
 """How often the schedule is looked at: also how soon `pps pull` beside a service is noticed."""
-
-HOST_FULL_SECONDS: Final = 5.0
-"""How soon a profile is looked at again whose host has as many sessions as it should."""
 
 STOP_SECONDS: Final = 10.0
 """How long polls may take to end after a stop; then they are broken off, which deletes nothing."""
@@ -30,14 +21,17 @@ STOP_SECONDS: Final = 10.0
 class FetcherWorker:
     """Polls due profiles until it is stopped."""
 
-    def __init__(self, at: Workplace, *, names: frozenset[str] | None = None) -> None:
+    def __init__(
+        self, at: Workplace, *, sessions: int, host_sessions: int, names: frozenset[str] | None = None
+    ) -> None:
         self._at = at
+        self._sessions = sessions
+        self._host_sessions = host_sessions
         self._names = names  # poll only these profiles
         self._log = at.log
         self._owner = f"{socket.gethostname()}:{id(self):x}"[:64]
-        self._poller = Poller(at)
         self._polls: set[asyncio.Task[None]] = set()
-        self._hosts: Counter[str] = Counter()  # polls under way
+        self._look = asyncio.Event()  # a slot is free, and more may be due
 
     async def run(self, stop: asyncio.Event) -> None:
         """Poll and sweep until `stop` is set; then let polls end, or break them off."""
@@ -74,31 +68,33 @@ class FetcherWorker:
                 self._log.warning("schedule_unanswered", error=str(error))
             except Exception:  # noqa: BLE001 (one bad row must not end the polls of all others)
                 self._log.exception("schedule_crashed")
-            try:
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await self._pause(stop)
+
+    async def _pause(self, stop: asyncio.Event) -> None:
+        """Wait until it is time to look again, or sooner where a slot became free for what is due."""
+        waits = [asyncio.create_task(event.wait()) for event in (stop, self._look)]
+        await asyncio.wait(waits, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
 
     async def _begin_due(self, stop: asyncio.Event) -> None:
-        free = MAX_SESSIONS - len(self._polls)
+        self._look.clear()
+        free = self._sessions - len(self._polls)
         if free <= 0 or self._at.broker.blocked:
             return
         wait = await self._at.ledger.seconds_to_next_poll()
         if wait is None or wait > 0:
             return
-        for lease in await self._at.ledger.claim_due(self._owner, free, self._names):
-            if self._hosts[lease.profile.server.host] >= MAX_SESSIONS_A_HOST:
-                await self._at.ledger.postpone(lease, HOST_FULL_SECONDS)  # a slot that waits would starve other hosts
-                continue
-            self._hosts[lease.profile.server.host] += 1
-            task = asyncio.create_task(self._poller.poll(lease, stop), name=f"poll-{lease.profile.name}")
+        leases = await self._at.ledger.claim_due(self._owner, free, self._names, per_host=self._host_sessions)
+        for lease in leases:
+            task = asyncio.create_task(Poll(self._at, lease, stop).run(), name=f"poll-{lease.profile.name}")
             self._polls.add(task)
-            task.add_done_callback(functools.partial(self._ended, lease.profile.server.host))
+            task.add_done_callback(self._ended)
 
-    def _ended(self, host: str, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
         self._polls.discard(task)
-        self._hosts[host] -= 1
+        self._look.set()
 
     async def _end_polls(self) -> None:
         polls = list(self._polls)

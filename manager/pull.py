@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -198,6 +198,8 @@ async def _polled(watch: Watch, name: str, began: int) -> Pulling:
         profile = await watch.look(name)
         if profile.last_finished_at is not None and profile.last_finished_at >= began and not profile.polling:
             return profile
+        if profile.held_at is not None and profile.held_at >= began and not profile.polling:
+            return replace(profile, last_result="held", last_error=f"not polled now: {profile.held}")
         if not profile.polling and profile.read_at > began + UNNOTICED_SECONDS * 1000:
             raise PpsError(f"{name} is due, but nobody polls it: is `pps run` or `pps fetcher` at work on this ledger?")
         await asyncio.sleep(LOOK_SECONDS)

@@ -20,6 +20,8 @@ ledger = "sqlite:///pps.db"            # postgresql://user@host/db for more than
 broker = "memory:"                     # amqp://user:password@host:5672/vhost (several hosts: comma-separated)
 blobs  = "file:./blobs"                # where large mails rest on their way
 log    = "pop3.log"                    # JSON lines, rotated; "-" is stderr
+# sessions = 50                        # the most POP3 sessions of one process at a time
+# host_sessions = 8                    # the most with one host, of all processes together
 key    = "file:pps.key"                # seals passwords that are typed; keep a copy of it apart from the ledger's
 
 # A target takes mail for the local users. There may be several, each with its own name.
@@ -86,7 +88,7 @@ target = "local"
 # max_octets = "200MB"                 # the same by size
 # hours = ["mon-fri 07:00-19:00"]      # when the mailbox is polled; "22:00-06:00" goes on past midnight
 # time_zone = "Europe/Berlin"          # of hours; without it, that of the fetcher's machine
-# custody = "remote"                   # "blob" where the server hides mail once it is retrieved, as Gmail does
+# custody = "auto"                     # "blob" where the server hides mail once it is retrieved; found out by itself
 """
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from common.ledger.standing import ProfileStanding, Standing, TargetStanding, Waiting
+from common.ledger.standing import HostStanding, ProfileStanding, Standing, TargetStanding, Waiting
 
 OVERDUE_MS: Final = 2 * 60_000
 """How late a poll may begin before the profile counts as overdue: a fetcher looks every second."""
@@ -32,7 +32,7 @@ class ProfileState(StrEnum):
 class Trouble:
     """One thing that stands still."""
 
-    what: str  # service, profile, target, quarantined, lost, deferred, undelivered, undeleted or skipped
+    what: str  # service, host, profile, target, quarantined, lost, deferred, undelivered, undeleted or skipped
     name: str | None  # of the profile or target
     since: int | None  # None: it never worked
     count: int | None  # mails or deliveries that wait for it
@@ -68,6 +68,7 @@ def troubles_of(standing: Standing, *, running: bool | None) -> tuple[Trouble, .
     return (
         *_of_service(standing, running=running),
         *(found for one in standing.targets for found in _of_target(one)),
+        *(_of_host(one) for one in standing.hosts),
         *(found for one in standing.profiles for found in _of_profile(one, standing.at, running=running)),
         *_of_mails(standing, running=running),
     )
@@ -111,6 +112,17 @@ def _of_target(target: TargetStanding) -> Iterator[Trouble]:
             reason=f"put off: {target.last_reply or ''}",
             mend="tried again by itself for 5 days; see whose: pps mails --deferred",
         )
+
+
+def _of_host(host: HostStanding) -> Trouble:
+    return Trouble(
+        what="host",
+        name=host.name,
+        since=host.paused_since,
+        count=None,
+        reason=f"signs nobody in: {host.reason}",
+        mend="ask its administrator; one account at a time is tried by itself, and none of them is blamed",
+    )
 
 
 _MENDS: Final[Mapping[str, str]] = {

@@ -68,7 +68,7 @@ class Scene:
 
     async def list(self, *uidls: bytes) -> dict[bytes, KnownMail]:
         """Record a listing, return what is known."""
-        self.known = await self.ledger.record_listing(self.lease, listed(*uidls))
+        self.known = (await self.ledger.record_listing(self.lease, listed(*uidls))).known
         return self.known
 
     async def fetch(self, uidl: bytes, *, content: str | None = None) -> Fetched:

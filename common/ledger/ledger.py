@@ -13,6 +13,8 @@ from common.ledger import (
     claiming,
     fetching,
     grants,
+    hosts,
+    leasing,
     listing,
     profiles,
     reading,
@@ -40,6 +42,9 @@ from common.ledger.returning import Fates
 from common.ledger.writer import Operation, Writer, heals
 from common.messages import DeliveryOutcome, one_line
 from common.profile import Profile
+
+MAX_SESSIONS_A_HOST: Final = 8
+"""A provider that sees more from one address begins to refuse them; `[service] host_sessions` sets another."""
 
 CLOSE_SECONDS: Final = 3
 """How long closing waits for the last writes when the database doesn't answer."""
@@ -100,17 +105,16 @@ class Ledger:
             self._log.warning("profile_on_new_mailbox", profile=name, mails_stay_with=left)
         return saved.left_behind
 
-    async def claim_due(self, owner: str, limit: int, names: frozenset[str] | None = None) -> tuple[Lease, ...]:
-        """Lease profiles whose poll is due, for LEASE_MS; only those named, if any are."""
-        return await self.write(schedule.CLAIM_DUE, schedule.DueRequest(owner=owner, limit=limit, names=names))
+    async def claim_due(
+        self, owner: str, limit: int, names: frozenset[str] | None = None, *, per_host: int = MAX_SESSIONS_A_HOST
+    ) -> tuple[Lease, ...]:
+        """Lease profiles whose poll is due, for LEASE_MS; only those named, if any are. What may not begin is held."""
+        request = leasing.DueRequest(owner=owner, limit=limit, per_host=per_host, names=names)
+        return await self.write(leasing.CLAIM_DUE, request)
 
     async def renew_lease(self, lease: Lease) -> bool:
         """Extend a lease; False: it was lost."""
-        return await self.write(schedule.RENEW_LEASES, lease)
-
-    async def postpone(self, lease: Lease, seconds: float) -> None:
-        """Give a lease back without a poll; the profile is due again after some seconds."""
-        await self.write(schedule.POSTPONE, schedule.Postponed(lease=lease, seconds=seconds))
+        return await self.write(leasing.RENEW_LEASES, lease)
 
     async def end_poll(self, end: schedule.PollEnd) -> bool:
         """Record how a poll ended and give the lease back; False: it was lost."""
@@ -119,6 +123,15 @@ class Ledger:
     async def set_due(self, name: str) -> bool:
         """Make a profile due now; False: no such profile."""
         return await self.write(schedule.SET_DUE, name)
+
+    async def remember_host(self, note: hosts.HostNote) -> None:
+        """Remember for a day what a host did not bear."""
+        await self.write(hosts.REMEMBER_HOST, note)
+
+    async def seconds_to_next_poll(self) -> float | None:
+        """Return how long nothing will be due; None when nothing is, but what is being polled."""
+        found = await self.read(reading.milliseconds_to_next_poll)
+        return None if found is None else found / 1000
 
     # OAuth 2 grants
 
@@ -142,20 +155,15 @@ class Ledger:
         """Have the next who needs a token get another."""
         await self.write(grants.DISTRUST_GRANT, mailbox)
 
-    async def seconds_to_next_poll(self) -> float | None:
-        """Return how long nothing will be due; None when nothing is scheduled."""
-        found = await self.read(reading.milliseconds_to_next_poll)
-        return None if found is None else found / 1000
-
     # One session
 
-    async def record_listing(self, lease: Lease, listed: Sequence[ListedMail]) -> listing.Known:
+    async def record_listing(self, lease: Lease, listed: Sequence[ListedMail]) -> listing.Recorded:
         """Record a whole listing, return what is known of each mail by UIDL key; raises LeaseLostError."""
         recorded = await self.write(listing.RECORD_LISTING, listing.Listing(lease=lease, listed=tuple(listed)))
         if recorded is None:
             raise LeaseLostError
         self._tell(recorded.fates)
-        return recorded.known
+        return recorded
 
     async def record_fetched(self, mail: FetchedMail) -> Fetched:
         """Record that a mail's bytes are in hand; publish it only if that was RECORDED. Raises RowRejectedError."""

@@ -31,6 +31,7 @@ class Recorded(NamedTuple):
 
     known: Known
     fates: Fates  # of mails that vanished although they were still wanted
+    hidden: int  # mails that vanished after we retrieved them, and before we deleted them
 
 
 _COLUMNS: Final = (
@@ -62,16 +63,17 @@ async def _record(connection: AsyncConnection, listing: Listing) -> Recorded:
     listed = {mail.uidl_key: mail for mail in listing.listed}
     on_server = {row.uidl_key: row for row in await _on_server(connection, mailbox)}
     others = {row.uidl_key: row for row in await _known(connection, mailbox, listed.keys() - on_server.keys())}
-    fates = await _mark_vanished(
-        connection, listing, [row for key, row in on_server.items() if key not in listed], time
-    )
+    vanished = [row for key, row in on_server.items() if key not in listed]
+    is_believed = await _believed(connection, listing)
+    hidden = await _count_hidden(connection, listing, vanished) if is_believed else 0
+    fates = await _mark_vanished(connection, listing, vanished, time) if is_believed else {}
     await _mark_returned(connection, [row.id for row in others.values()])
     await _add_new(
         connection, listing, [mail for key, mail in listed.items() if key not in on_server and key not in others], time
     )
     rows = [row for row in await _known(connection, mailbox, listed.keys()) if row.uidl_key in listed]
     deletable = {row.id for row in await deletable_of(connection, mails.c.id, (row.id for row in rows))}
-    return Recorded({row.uidl_key: _known_mail(row, row.id in deletable, time) for row in rows}, fates)
+    return Recorded({row.uidl_key: _known_mail(row, row.id in deletable, time) for row in rows}, fates, hidden)
 
 
 async def _on_server(connection: AsyncConnection, mailbox: str) -> list[AnyRow]:
@@ -87,16 +89,30 @@ async def _known(connection: AsyncConnection, mailbox: str, keys: Any) -> list[A
     return found
 
 
-async def _mark_vanished(connection: AsyncConnection, listing: Listing, vanished: list[AnyRow], time: int) -> Fates:
-    """Believe that mails are gone, unless the listing shrank by more than half for the first time."""
+async def _believed(connection: AsyncConnection, listing: Listing) -> bool:
+    """Believe what a listing leaves out, unless it shrank by more than half for the first time."""
     where = schedule.c.profile_id == listing.lease.profile_id
     last = (await connection.execute(select(schedule.c.listed, schedule.c.shrunk).where(where))).one()
-    suspicious = len(listing.listed) * 2 < last.listed and not last.shrunk
-    if suspicious:
+    if len(listing.listed) * 2 < last.listed and not last.shrunk:
         await connection.execute(update(schedule).where(where).values(shrunk=True))
-        return {}
+        return False
     if last.listed != len(listing.listed) or last.shrunk:
         await connection.execute(update(schedule).where(where).values(listed=len(listing.listed), shrunk=False))
+    return True
+
+
+async def _count_hidden(connection: AsyncConnection, listing: Listing, vanished: list[AnyRow]) -> int:
+    """Count mails that were retrieved and are gone although we can't have deleted them; remember it of the mailbox."""
+    retrieved = {MailState.LISTED, MailState.FETCHED, MailState.ROUTED}
+    ids = [row.id for row in vanished if row.digest is not None and row.state in retrieved]
+    hidden = len(ids) - len(await deletable_of(connection, mails.c.id, ids)) if ids else 0
+    if hidden and not listing.lease.hides:
+        where = schedule.c.profile_id == listing.lease.profile_id
+        await connection.execute(update(schedule).where(where).values(hides=True))
+    return hidden
+
+
+async def _mark_vanished(connection: AsyncConnection, listing: Listing, vanished: list[AnyRow], time: int) -> Fates:
     for part in chunks(row.id for row in vanished):
         await connection.execute(update(mails).where(mails.c.id.in_(part)).values(unseen_since=time))
     wanted = [row.id for row in vanished if row.state == MailState.LISTED and row.digest is not None]

@@ -110,7 +110,8 @@ class Book:
     async def wake(self, row: ProfileRow) -> None:
         """Make a profile due now, and forget that sign-ins were refused."""
         due = update(schedule).where(schedule.c.profile_id == row.id)
-        await self.connection.execute(due.values(due_at=self.time, auth_failures=0))
+        host = Profile.from_json(row.settings).host
+        await self.connection.execute(due.values(due_at=self.time, auth_failures=0, host=host))
 
     async def break_leases(self, row: ProfileRow) -> None:
         """End whatever lease ran out: who held it, and sleeps, writes nothing more under it."""

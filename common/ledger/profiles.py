@@ -231,7 +231,7 @@ async def _insert(book: Book, profile: Profile, managed_by: str, sealed: bytes |
     )
     await book.connection.execute(insert(profiles).values(**row.values()))
     first = {"profile_id": row.id, "due_at": book.time, "lease_epoch": 0, "auth_failures": 0, "failures": 0}
-    await book.connection.execute(insert(schedule).values(listed=0, shrunk=False, **first))
+    await book.connection.execute(insert(schedule).values(listed=0, shrunk=False, host=profile.host, **first))
     book.add(row)
 
 

@@ -22,6 +22,8 @@ class Pulling:
     last_finished_at: int | None
     last_result: str | None
     last_error: str | None
+    held: str | None = None  # why a poll that was due was not made, until one is
+    held_at: int | None = None
     mails: Mapping[str, int]  # not settled, by state; "removed" by someone else before they were fetched
     delivered: int  # of the routed ones: everybody has them, and they are still on the server
     pending: int  # deliveries that no attempt has ended of
@@ -46,7 +48,8 @@ class Pulling:
 
 
 PROFILES: Final = """
-SELECT p.id, p.name, s.lease_until, s.last_finished_at, s.last_result, s.last_error
+SELECT p.id, p.name, s.lease_until, s.last_finished_at, s.last_result, s.last_error,
+       s.held, s.held_at
 FROM profiles p JOIN schedule s ON s.profile_id = p.id
 """
 
@@ -98,6 +101,8 @@ def _pulling(profile: Found, rows: Sequence[Found], time: int) -> Pulling:
         name=profile["name"],
         polling=profile["lease_until"] is not None,
         last_finished_at=profile["last_finished_at"],
+        held=profile["held"],
+        held_at=profile["held_at"],
         last_result=profile["last_result"],
         last_error=profile["last_error"],
         mails=counts,

@@ -4,11 +4,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.ledger.records import (
     DeliveryState,
+    HostStatus,
     MailState,
     ProfileStatus,
     QuarantinedItem,
@@ -16,7 +17,7 @@ from common.ledger.records import (
     TargetStatus,
 )
 from common.ledger.rows import chunks, clock, deletable_of
-from common.ledger.schema import deliveries, mails, profiles, schedule, targets
+from common.ledger.schema import deliveries, hosts, mails, profiles, schedule, targets
 from common.ledger.targets import takes_nothing, why_nothing
 from common.profile import Profile
 
@@ -76,14 +77,18 @@ async def undone_at(connection: AsyncConnection, target: str) -> tuple[int, int]
 
 
 async def milliseconds_to_next_poll(connection: AsyncConnection) -> int | None:
-    """Return the time until a profile is due, at least 0; None when none is scheduled."""
+    """Return the time until a profile is due that nobody polls, at least 0; None when there is none."""
+    time = await clock(connection)
+    free = or_(schedule.c.lease_until.is_(None), schedule.c.lease_until <= time)
     query = (
-        select(func.min(func.coalesce(schedule.c.lease_until, schedule.c.due_at)))
+        select(schedule.c.due_at)
         .join(profiles, profiles.c.id == schedule.c.profile_id)
-        .where(profiles.c.enabled, schedule.c.due_at.is_not(None))
+        .where(profiles.c.enabled, schedule.c.due_at.is_not(None), free)
+        .order_by(schedule.c.due_at)
+        .limit(1)
     )
     due: int | None = (await connection.execute(query)).scalar()
-    return None if due is None else max(0, due - await clock(connection))
+    return None if due is None else max(0, due - time)
 
 
 async def paused_targets(connection: AsyncConnection) -> dict[str, str]:
@@ -104,6 +109,7 @@ async def status(connection: AsyncConnection) -> Status:
         profiles=tuple(_profile_status(row, counts.get(row.id, {}), delivered.get(row.id, {}), time) for row in rows),
         deliveries=await _delivery_counts(connection, deliveries.c.target),
         targets=await _targets(connection, time),
+        hosts=await _hosts(connection),
         quarantined=await _quarantined(connection),
     )
 
@@ -128,6 +134,8 @@ def _profile_status(row: Any, counts: dict[str, int], delivered: dict[str, int],
         last_success_at=row.last_success_at,
         last_result=row.last_result,
         last_error=row.last_error,
+        held=row.held,
+        held_at=row.held_at,
         mails=counts,
         deliveries=delivered,
     )
@@ -157,6 +165,14 @@ async def _targets(connection: AsyncConnection, time: int) -> tuple[TargetStatus
     query = select(targets.c.name, why_nothing(time).label("reason"), since).where(takes_nothing(time))
     rows = (await connection.execute(query)).all()
     return tuple(TargetStatus(name=row.name, reason=row.reason, paused_since=row.paused_since) for row in rows)
+
+
+async def _hosts(connection: AsyncConnection) -> tuple[HostStatus, ...]:
+    query = select(hosts).where(hosts.c.paused_since.is_not(None)).order_by(hosts.c.name)
+    return tuple(
+        HostStatus(name=row.name, reason=row.reason or "", paused_since=row.paused_since, paused_until=row.paused_until)
+        for row in (await connection.execute(query)).all()
+    )
 
 
 async def _quarantined(connection: AsyncConnection) -> tuple[QuarantinedItem, ...]:

@@ -38,6 +38,14 @@ UNDONE = (DeliveryState.PENDING, DeliveryState.DEFERRED, DeliveryState.QUARANTIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostMemory:
+    """What is remembered of a server that did not bear what it offers."""
+
+    window: int | None = None  # commands that it may be sent ahead; None: nothing is known against it
+    hangs_up_on_capa: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
     """The right to poll one profile for a while; every write made under it is checked against its epoch."""
 
@@ -47,6 +55,13 @@ class Lease:
     profile: "Profile"
     failures: int = 0  # polls that failed in a row
     auth_failures: int = 0  # of those, refused sign-ins
+    memory: HostMemory = HostMemory()
+    hides: bool = False  # the server was seen to hide mail that was retrieved
+
+    @property
+    def hides_mail(self) -> bool:
+        """Whether the only copy of a retrieved mail is ours, by the profile's word or by what was seen."""
+        return self.profile.hides_mail(seen=self.hides)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +223,8 @@ class ProfileStatus:
     last_success_at: int | None
     last_result: str | None
     last_error: str | None
+    held: str | None = None  # why a poll that was due was not made, until one is
+    held_at: int | None = None
     mails: dict[str, int]  # by state, and "removed" by someone else before they were fetched
     deliveries: dict[str, int]  # by state
 
@@ -227,6 +244,16 @@ class TargetStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostStatus:
+    """A host that refuses so many sign-ins that the passwords can't be to blame."""
+
+    name: str
+    reason: str
+    paused_since: int
+    paused_until: int  # then one profile at a time is tried
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QuarantinedItem:
     """What can't go on without a person: a mail, or one recipient's delivery of it."""
 
@@ -243,4 +270,5 @@ class Status:
     profiles: tuple[ProfileStatus, ...]
     deliveries: dict[str, dict[str, int]]  # by target and state
     targets: tuple[TargetStatus, ...]  # that are paused
+    hosts: tuple[HostStatus, ...] = ()  # that are paused
     quarantined: tuple[QuarantinedItem, ...]  # the first of them

@@ -18,12 +18,13 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     literal_column,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """The newest migration: what a worker of this version needs to find."""
 
 metadata: Final = MetaData()
@@ -39,6 +40,7 @@ profiles: Final = Table(
     Column("settings", Text, nullable=False),  # Profile.to_json
     Column("secret", LargeBinary),  # a sealed password, for profiles that have no reference
     Column("managed_by", String(16), nullable=False),  # file, manager or pull
+    Index("ix_profiles_mailbox", "mailbox"),
 )
 
 schedule: Final = Table(
@@ -58,7 +60,35 @@ schedule: Final = Table(
     Column("last_error", String(512)),
     Column("listed", Integer, nullable=False),  # mails in the last listing we believed, less those we deleted
     Column("shrunk", Boolean, nullable=False),  # the last listing was suspiciously short, and marked nothing
+    Column("host", String(255), nullable=False, server_default=""),  # Profile.host: whose limits hold
+    Column("held", String(512)),  # why a poll that was due was not made
+    Column("held_at", BigInteger),
+    Column("not_before", BigInteger),  # the server asked to be left alone until then (LOGIN-DELAY)
+    Column("hides", Boolean, nullable=False, server_default=false()),  # the server hides mail that was retrieved
     Index("ix_schedule_due", "due_at"),
+)
+_LEASED: Final = schedule.c.lease_until.is_not(None)
+Index("ix_schedule_leased", schedule.c.host, sqlite_where=_LEASED, postgresql_where=_LEASED)
+_TURNED_AWAY: Final = schedule.c.last_result == literal_column("'auth'")
+Index(
+    "ix_schedule_refused",
+    schedule.c.host,
+    schedule.c.last_finished_at,
+    sqlite_where=_TURNED_AWAY,
+    postgresql_where=_TURNED_AWAY,
+)
+
+hosts: Final = Table(
+    "hosts",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("window", Integer),  # commands that may be sent ahead; null: as many as we like
+    Column("window_until", BigInteger),
+    Column("no_capa_until", BigInteger),  # it hangs up on CAPA
+    Column("paused_until", BigInteger),
+    Column("paused_since", BigInteger),  # null: sign-ins are as usual
+    Column("pauses", Integer, nullable=False),  # in a row
+    Column("reason", String(512)),
 )
 
 mails: Final = Table(

@@ -47,6 +47,7 @@ class ProfileStanding:
     last_success_at: int | None
     last_result: str | None
     last_error: str | None
+    held: str | None = None  # why a poll that was due was not made, until one is
     mails: Mapping[str, Waiting]  # by state, unsettled ones only; "removed" by someone else before they were fetched
 
 
@@ -59,6 +60,16 @@ class TargetStanding:
     reason: str | None
     deliveries: Mapping[str, Waiting]  # by state, undone ones only
     last_reply: str | None  # to the oldest delivery that was put off
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostStanding:
+    """A host that refuses so many sign-ins that the passwords can't be to blame."""
+
+    name: str
+    reason: str
+    paused_since: int
+    paused_until: int  # then one profile at a time is tried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +101,7 @@ class Standing:
     flow: Flow
     profiles: tuple[ProfileStanding, ...]
     targets: tuple[TargetStanding, ...]
+    hosts: tuple[HostStanding, ...] = ()  # whose sign-ins are paused
     set_aside: tuple[SetAside, ...]  # the newest MAX_LISTED
     undelivered_since: int | None  # the oldest mail that somebody doesn't have yet
     undeleted_since: int | None  # the oldest that everybody has, and that is still on the server
@@ -97,7 +109,7 @@ class Standing:
 
 PROFILES: Final = """
 SELECT p.id, p.name, p.enabled, p.settings, s.due_at, s.lease_until, s.failures, s.last_started_at, s.last_finished_at,
-       s.last_success_at, s.last_result, s.last_error
+       s.last_success_at, s.last_result, s.last_error, s.held
 FROM profiles p JOIN schedule s ON s.profile_id = p.id ORDER BY p.name
 """
 
@@ -123,6 +135,8 @@ SELECT (SELECT count(*) FROM mails WHERE state = 'deleted' AND progress_at > :ho
 """All answered by the index on state and progress."""
 
 TARGETS: Final = "SELECT name, reason, paused_since FROM targets WHERE paused_until > :time"
+
+HOSTS: Final = "SELECT name, reason, paused_since, paused_until FROM hosts WHERE paused_since IS NOT NULL ORDER BY name"
 
 FIRST_PUT_OFF: Final = """
 SELECT last_reply FROM deliveries WHERE state = 'deferred' AND target = :target ORDER BY created_at LIMIT 1
@@ -174,6 +188,7 @@ async def read_standing(reader: Reader) -> Standing:
         flow=await _flow(reader, time),
         profiles=profiles,
         targets=targets,
+        hosts=tuple([HostStanding(**row) for row in await reader.rows(HOSTS)]),
         set_aside=await _set_aside(reader),
         undelivered_since=_undelivered(profiles, targets),
         undeleted_since=undeleted["since"],
@@ -199,6 +214,7 @@ def _profile(row: Found, mails: Mapping[str, Waiting], time: int) -> ProfileStan
         enabled=bool(row["enabled"]),
         polling=row["lease_until"] is not None and row["lease_until"] > time,
         mails=mails,
+        held=row["held"],
         **{name: row[name] for name in same},
     )
 

@@ -81,7 +81,8 @@ def _next(profile: ProfileStanding, state: ProfileState, at: int) -> str:
         return "never"
     if state is ProfileState.OVERDUE:
         return f"{age(at, profile.due_at)} late"
-    return "now" if profile.due_at <= at or state is ProfileState.POLLING else f"in {age(profile.due_at, at)}"
+    when = "now" if profile.due_at <= at or state is ProfileState.POLLING else f"in {age(profile.due_at, at)}"
+    return when if profile.held is None else f"{when}: {profile.held}"
 
 
 def _counts(waiting: Mapping[str, Waiting]) -> str:
@@ -123,6 +124,15 @@ def document_of(found: Overview) -> dict[str, Any]:
         "troubles": [{**asdict(one), "since": iso(one.since)} for one in found.troubles],
         "profiles": [_profile_document(one, standing.at) for one in standing.profiles],
         "targets": [_target_document(one) for one in standing.targets],
+        "hosts": [
+            {
+                "name": one.name,
+                "reason": one.reason,
+                "paused_since": iso(one.paused_since),
+                "paused_until": iso(one.paused_until),
+            }
+            for one in standing.hosts
+        ],
         "quarantined": [
             {
                 "mail": one.mail_id,
@@ -151,6 +161,7 @@ def _profile_document(profile: ProfileStanding, at: int) -> dict[str, Any]:
         "last_success": iso(profile.last_success_at),
         "last_result": profile.last_result,
         "last_error": profile.last_error,
+        "held": profile.held,
         "mails": {state: profile.mails[state].count if state in profile.mails else 0 for state in _ORDER},
     }
 

@@ -87,7 +87,7 @@ async def plant(ledger: Ledger, lease: Lease, broker: Broker, raws: Sequence[byt
         ListedMail(number=at, uidl_key=b"%d-%d" % (start, at), uidl=b"%d-%d" % (start, at), size=len(raw))
         for at, raw in enumerate(raws, 1)
     ]
-    known = await ledger.record_listing(lease, listed)
+    known = (await ledger.record_listing(lease, listed)).known
     for begin in range(0, len(raws), 500):
         part = list(zip(listed, raws, strict=True))[begin : begin + 500]
         messages = [_message(known[one.uidl_key].mail_id, lease, raw) for one, raw in part]

@@ -112,7 +112,7 @@ async def test_the_same_mailbox_keeps_its_mails(ledger: Ledger) -> None:
     """They are known under the new name, ids and all; a lease that ran out writes nothing more."""
     await add(ledger)
     (old,) = await ledger.claim_due("test", 10)
-    before = await ledger.record_listing(old, listed(b"u1", b"u2"))
+    before = (await ledger.record_listing(old, listed(b"u1", b"u2"))).known
     await free(ledger)
 
     assert await edit(ledger, same_mailbox=True, server="pop.example.net 110") == Saved()
@@ -121,7 +121,7 @@ async def test_the_same_mailbox_keeps_its_mails(ledger: Ledger) -> None:
     assert lease.profile_id == old.profile_id
     with pytest.raises(LeaseLostError):
         await ledger.record_listing(old, listed(b"u3"))
-    after = await ledger.record_listing(lease, listed(b"u1", b"u2"))
+    after = (await ledger.record_listing(lease, listed(b"u1", b"u2"))).known
     assert {mail.mail_id for mail in after.values()} == {mail.mail_id for mail in before.values()}
 
 

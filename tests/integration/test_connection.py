@@ -11,9 +11,10 @@ import pytest
 import trustme
 
 from common.failures import PollError, PollResult
+from common.ledger.records import HostMemory
 from common.profile import Tls
 from common.server import Server, parse_server
-from fetcher.connection import WINDOW, Connection
+from fetcher.connection import WINDOWS, Connection
 from fetcher.link import Link
 from fetcher.streams import Limits
 from fetcher.tls import Trust, needs_encryption
@@ -51,7 +52,7 @@ async def opened(
     """Open a connection, and drop it in the end."""
     where = parse_server(server)
     link = Link(server=where, tls=tls, trust=Trust(ca=None if ca is None else str(ca)))
-    connection = await Connection.open(link, limits=HASTY, pipelining=pipelining)
+    connection = await Connection.open(link, limits=HASTY, memory=HostMemory(window=None if pipelining else 1))
     try:
         yield connection
     finally:
@@ -135,7 +136,7 @@ async def test_stls_and_implicit_tls_verify_chain_and_name(mailbox: Mailbox, nam
 
 async def test_top_gives_headers_and_quit_makes_deletions_final(mailbox: Mailbox) -> None:
     """What was marked is gone after QUIT, and only after QUIT."""
-    mails = [mail() for _ in range(WINDOW * 2 + 3)]
+    mails = [mail() for _ in range(WINDOWS[0] * 2 + 3)]
     mailbox.plant(*mails)
     async with signed_in(mailbox) as connection:
         numbers = [listed.number for listed in await connection.listing()]

@@ -494,7 +494,7 @@ async def test_a_server_that_hangs_up_on_capa_is_asked_without(
 async def test_a_server_that_can_not_pipeline_is_spared_it(
     server: Pop3Server, box: Mailbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It answers the first of several commands only; the next session sends one at a time, and blames no mail."""
+    """It answers the first of several commands only: fewer are sent ahead, then none, and no mail is blamed."""
     monkeypatch.setattr(connection, "Limits", partial(Limits, idle=0.5))  # seconds, not a minute
     server.only_first = True
     mails = [mail() for _ in range(4)]
@@ -502,6 +502,7 @@ async def test_a_server_that_can_not_pipeline_is_spared_it(
     async with at_work(tmp_path, server) as (service, first):
         assert first.last_result == "network"
 
+        assert (await service.poll()).last_result == "network"
         end = await service.poll()
 
         assert end.mails == {"deleted": 4}

@@ -1,14 +1,18 @@
 """What a profile wishes of its mailbox: how long mail stays, how much is fetched at once, and in which order."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from common.hours import DAYS
+from tests.integration.service import install
 from tests.integration.test_custody import at_work
 from tests.mails import mail
-from tests.servers.pop3 import Pop3Server
+from tests.servers.pop3 import PASSWORD, Pop3Server
 from tests.servers.pop3_mailbox import Mailbox
 
 A_DAY_MS = 86_400_000
@@ -85,3 +89,19 @@ async def test_a_poll_fetches_no_more_than_is_wished(
         end = await service.poll()
 
         assert end.mails == {"deleted": 4, "listed": 1}
+
+
+async def test_pull_says_why_it_may_not_poll(server: Pop3Server, tmp_path: Path) -> None:
+    """Outside its hours a mailbox is left alone, also when a person asks."""
+    server.mailbox("office").plant(mail())
+    today = datetime.now(UTC).weekday()
+    hours = f"{DAYS[(today + 3) % 7]} 10:00-11:00"
+    account = {"name": "office", "server": server.server, "user": "office", "password": "file:office.secret"}
+    wishes: dict[str, object] = {"local_user": "ann@local.example", "hours": [hours], "time_zone": "UTC"}
+    there = install(tmp_path, {**account, **wishes}, password=PASSWORD)
+
+    ended = await asyncio.to_thread(there.pps, "pull", "office")
+
+    assert ended.code == 1
+    assert f"office: not polled now: outside its hours: {hours} (UTC)" in ended.err
+    assert server.sessions == 0

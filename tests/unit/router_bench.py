@@ -56,7 +56,7 @@ class Bench:
         """Return a mail as a fetcher would publish it, recorded in the ledger."""
         uidl = b"uidl-%d" % next(self.numbers)
         listed = ListedMail(number=1, uidl_key=uidl, uidl=uidl, size=len(raw))
-        known = (await self.ledger.record_listing(self.lease, [listed]))[uidl]
+        known = (await self.ledger.record_listing(self.lease, [listed])).known[uidl]
         message = self.message(known.mail_id, raw, fetches=known.fetches)
         await self.ledger.record_fetched(
             FetchedMail(
