@@ -11,7 +11,7 @@ COMPILE := env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/nul
 	$(LOCK_TOOLS)/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --annotation-style=line \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
-.PHONY: help setup check format test crash demo docs lock clean
+.PHONY: help setup check format test crash headers demo docs lock clean
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -42,6 +42,9 @@ test: $(STAMP) ## All tests, with real servers.
 crash: $(STAMP) ## Kill everything N times at random points and account for the mail: make crash N=10.
 	deploy/install-packages.sh servers
 	$(BIN)/python -m tests.crash.repeat $(or $(N),10)
+
+headers: $(STAMP) ## Read N generated headers, and show the time over their size: make headers N=1000000.
+	$(BIN)/python -m tests.bench.million_headers $(or $(N),1000000)
 
 demo: $(STAMP) ## Pull a sample catch-all mailbox and show where each mail went.
 	deploy/install-packages.sh --try dovecot

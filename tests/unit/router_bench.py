@@ -23,7 +23,7 @@ from common.ledger.engine import writing
 from common.ledger.records import FetchedMail, Lease, ListedMail
 from common.ledger.schema import deliveries, mails
 from common.memory_broker import MemoryBroker
-from common.messages import MAX_INLINE, Blob, DeliveryJob, Inline, MailFetched, decode, encode
+from common.messages import MAX_HEADER, MAX_INLINE, Blob, Content, DeliveryJob, Inline, MailFetched, decode, encode
 from common.profile import Profile
 from router.work import RouterWorker
 
@@ -73,7 +73,7 @@ class Bench:
         if not blob:
             return message
         await self.blobs.put(known.mail_id, raw)
-        return replace(message, content=Blob(key=known.mail_id, size=len(raw), header=raw[: split_header(raw)]))
+        return replace(message, content=_blob(known.mail_id, raw, split_header(raw)))
 
     def message(self, mail_id: str, raw: bytes, *, fetches: int = 0) -> MailFetched:
         """Return a mail as a fetcher would publish it."""
@@ -86,7 +86,7 @@ class Bench:
             fetches=fetches,
             policy=PROFILE.policy,
             target="local",
-            content=Inline(data=raw[:MAX_INLINE], header_length=length),
+            content=_content(mail_id, raw, length),
             digest=hashlib.sha256(raw).digest(),
             body_digest=hashlib.sha256(raw[length:]).digest(),
             source_host="pop3.far.example",
@@ -147,6 +147,14 @@ async def open_bench(folder: Path) -> AsyncIterator[Bench]:
     yield Bench(ledger=ledger, lease=lease, broker=broker, blobs=FolderBlobs(folder / "blobs"), log=log, logged=logged)
     await broker.close()
     await ledger.close()
+
+
+def _content(mail_id: str, raw: bytes, length: int) -> Content:
+    return Inline(data=raw, header_length=length) if len(raw) <= MAX_INLINE else _blob(mail_id, raw, length)
+
+
+def _blob(mail_id: str, raw: bytes, length: int) -> Blob:
+    return Blob(key=mail_id, size=len(raw), header=raw[: min(length, MAX_HEADER)], header_cut=length > MAX_HEADER)
 
 
 async def _first(connection: Any, query: Any) -> Any:  # noqa: ANN401 (SQLAlchemy's own generics)
