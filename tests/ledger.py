@@ -95,6 +95,7 @@ class Scene:
         fingerprint: str | None = None,
         content: str | None = None,
         target: str = "local",
+        quarantine: str | None = None,
     ) -> Route:
         """Record who gets a mail."""
         mail = self.known[uidl]
@@ -111,6 +112,7 @@ class Scene:
                 target=target,
                 sender="",
                 source_host="127.0.0.1",
+                quarantine=quarantine,
             )
         )
 
@@ -131,6 +133,10 @@ class Scene:
         """Return the one row of a query."""
         return await self.ledger.read(lambda c: _one(c, query, values))
 
+    async def all(self, query: str, **values: object) -> Sequence[tuple[object, ...]]:
+        """Return the rows of a query."""
+        return await self.ledger.read(lambda c: _all(c, query, values))
+
     async def age(self, statement: str, **values: object) -> None:
         """Change rows by hand: retries are brought on by ageing rows, never by waiting."""
         await change(self.ledger, statement, **values)
@@ -144,6 +150,10 @@ async def change(ledger: Ledger, statement: str, **values: object) -> None:
 
 async def _one(connection: AsyncConnection, query: str, values: dict[str, object]) -> Sequence[object]:
     return tuple((await connection.execute(text(query), values)).one())
+
+
+async def _all(connection: AsyncConnection, query: str, values: dict[str, object]) -> list[tuple[object, ...]]:
+    return [tuple(row) for row in (await connection.execute(text(query), values)).all()]
 
 
 def outcome(

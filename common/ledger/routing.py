@@ -23,7 +23,7 @@ async def _record_routed(connection: AsyncConnection, routed: Sequence[RoutedMai
     query = select(mails.c.id, mails.c.state, mails.c.fetches, mails.c.copy_id, mails.c.listed_at, mails.c.octets)
     query = query.add_columns(mails.c.mailbox)
     rows = {row.id: row for row in await locked(connection, query, mails.c.id, (mail.mail_id for mail in routed))}
-    live = [mail for mail in routed if _is_live(mail, rows.get(mail.mail_id))]
+    live = [_decided(mail, rows[mail.mail_id]) for mail in routed if _is_live(mail, rows.get(mail.mail_id))]
     deliverable = [_where_it_is(mail, rows[mail.mail_id]) for mail in live if mail.quarantine is None]
     await _set_aside(connection, [(mail.mail_id, mail.quarantine) for mail in live if mail.quarantine is not None])
     copy_ids, joined = await _copies_of(connection, deliverable, rows, time)
@@ -50,6 +50,13 @@ def _is_live(mail: RoutedMail, row: AnyRow | None) -> bool:
 def _where_it_is(mail: RoutedMail, row: AnyRow) -> RoutedMail:
     """Return the decision for the mailbox that the mail belongs to: it may have got another name on the way."""
     return mail if row.mailbox == mail.mailbox else replace(mail, mailbox=row.mailbox)
+
+
+def _decided(mail: RoutedMail, row: AnyRow) -> RoutedMail:
+    """Return the mail without a router's objection where its deliveries stand already: a person gave it to somebody."""
+    if mail.quarantine is None or row.copy_id is None:
+        return mail
+    return replace(mail, quarantine=None, recipients=())
 
 
 async def _copies_of(

@@ -9,10 +9,11 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.failures import names_no_user
+from common.ledger.deciding import give_to, new_delivery
 from common.ledger.records import DeliveryState, Settled
 from common.ledger.returning import Fates, send_back
-from common.ledger.rows import AnyRow, clock, deletable_of, insert_missing, locked
-from common.ledger.schema import deliveries, mails, new_id
+from common.ledger.rows import AnyRow, clock, deletable_of, locked
+from common.ledger.schema import deliveries, mails
 from common.ledger.user_tables import doubts, end_doubts, note_refusals
 from common.ledger.writer import Operation
 from common.messages import DeliveryOutcome, Result, one_line
@@ -137,7 +138,7 @@ def _values(row: AnyRow, outcome: DeliveryOutcome, change: Change, time: int) ->
     """Return the columns that a change sets, None where the mail is sent back instead."""
     if outcome.result is Result.NO_CONTENT:
         return None
-    done = change.state in {DeliveryState.DELIVERED, DeliveryState.REDIRECTED}
+    ended = change.state not in {DeliveryState.PENDING, DeliveryState.DEFERRED}
     return {
         "key": row.id,
         "state": change.state.value,
@@ -145,7 +146,7 @@ def _values(row: AnyRow, outcome: DeliveryOutcome, change: Change, time: int) ->
         "ambiguous": row.ambiguous + change.ambiguous,
         "next_attempt_at": None if change.wait is None else time + change.wait,
         "last_reply": one_line(change.reply),
-        "done_at": time if done else None,
+        "done_at": time if ended else None,
         "target": change.move_to or row.target,
         "reason": row.reason
         if change.move_to is None
@@ -163,25 +164,11 @@ async def _update(connection: AsyncConnection, values: list[dict[str, Any]]) -> 
 
 
 async def _redirect(connection: AsyncConnection, row: AnyRow, outcome: DeliveryOutcome, time: int) -> None:
-    """Give the mail to the fallback user, due at once; whoever has it already through this copy has it."""
-    kept = {
-        name: getattr(row, name) for name in ("copy_id", "mail_id", "profile_id", "target", "sender", "source_host")
-    }
-    delivery = {
-        **kept,
-        "id": new_id(),
-        "recipient": row.fallback,
-        "fallback": row.fallback,
-        "reason": one_line(f"{row.recipient} is no user: {outcome.reply}"),
-        "state": DeliveryState.PENDING.value,
-        "attempts": 0,
-        "ambiguous": 0,
-        "claims": 0,
-        "swept_claims": -1,  # no job is published yet
-        "next_attempt_at": time,
-        "created_at": time,
-    }
-    await insert_missing(connection, deliveries, ("copy_id", "recipient"), [delivery])
+    """Give the mail to the fallback user, due at once."""
+    names = ("copy_id", "mail_id", "profile_id", "sender", "source_host", "target", "fallback")
+    kept = {name: getattr(row, name) for name in names}
+    kept["reason"] = f"{row.recipient} is no user: {outcome.reply}"
+    await give_to(connection, new_delivery(kept, row.fallback, due_at=time, time=time))
 
 
 def _settled(

@@ -134,7 +134,11 @@ SELECT (SELECT count(*) FROM mails WHERE state = 'deleted' AND progress_at > :ho
 """
 """All answered by the index on state and progress."""
 
-TARGETS: Final = "SELECT name, reason, paused_since FROM targets WHERE paused_until > :time"
+TARGETS: Final = """
+SELECT name, CASE WHEN held_until > :time THEN doubt ELSE reason END AS reason,
+       coalesce(paused_since, doubted_since) AS paused_since
+FROM targets WHERE paused_until > :time OR held_until > :time
+"""
 
 HOSTS: Final = "SELECT name, reason, paused_since, paused_until FROM hosts WHERE paused_since IS NOT NULL ORDER BY name"
 

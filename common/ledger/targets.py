@@ -69,6 +69,17 @@ async def held_among(connection: AsyncConnection, names: set[str], time: int) ->
     return set((await connection.execute(query)).scalars()) if names else set()
 
 
+NO_DOUBT: Final = {"held_until": None, "doubted_since": None, "doubted_until": None, "doubt": None}
+"""Of a target whose "no such user" is believed."""
+
+
+async def _end_holds(connection: AsyncConnection, names: Sequence[str]) -> list[None]:
+    for name in names:
+        await connection.execute(update(targets).where(targets.c.name == name).values(**NO_DOUBT))
+    return [None for _ in names]
+
+
+END_HOLD: Final[Operation[str, None]] = Operation(name="end_hold", rank=6, key=str, apply=_end_holds)
 SET_PAUSE: Final[Operation[Pause, None]] = Operation(
     name="set_pause", rank=4, key=lambda pause: pause.target, apply=_set_pauses
 )

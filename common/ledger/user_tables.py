@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from common.ledger.records import DeliveryState
 from common.ledger.rows import AnyRow, insert_missing
 from common.ledger.schema import deliveries, targets
+from common.ledger.targets import NO_DOUBT
 
 TRUSTED_MS: Final = 30 * 86_400_000
 """A recipient who accepted mail this recently and is unknown now means a broken user table, not a wrong address."""
@@ -87,6 +88,3 @@ async def end_doubts(connection: AsyncConnection, delivered: Sequence[AnyRow]) -
     mended = sorted({row.target for row in delivered if row.refused_at is not None})
     if mended:
         await connection.execute(update(targets).where(targets.c.name.in_(mended)).values(**NO_DOUBT))
-
-
-NO_DOUBT: Final = {"held_until": None, "doubted_since": None, "doubted_until": None, "doubt": None}

@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 
 from common import __version__
 from common.failures import PpsError
-from manager.cli import explain, importing, log, mails, oauth, profile, pull, service, setup, status
+from manager.cli import explain, importing, log, mails, oauth, profile, pull, quarantine, service, setup, status
 
 FAILED: Final = 1
 MISUSED: Final = 2
@@ -56,6 +56,8 @@ def build() -> typer.Typer:
     for name, group in _GROUPS.items():
         app.add_typer(group, name=name)
     app.add_typer(profile.build())
+    app.command("retry")(quarantine.retry_deferred)
+    app.add_typer(quarantine.build())
     return app
 
 
