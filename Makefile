@@ -11,10 +11,10 @@ COMPILE := env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/nul
 	$(LOCK_TOOLS)/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --annotation-style=line \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
-.PHONY: help setup check format test crash headers demo docs lock clean
+.PHONY: help setup check format test crash headers bad-input fuzz-commands demo docs lock clean
 
 help: ## Show the targets.
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
 
 setup: $(STAMP) ## Set up .venv.
 
@@ -45,6 +45,12 @@ crash: $(STAMP) ## Kill everything N times at random points and account for the 
 
 headers: $(STAMP) ## Read N generated headers, and show the time over their size: make headers N=1000000.
 	$(BIN)/python -m tests.bench.million_headers $(or $(N),1000000)
+
+bad-input: $(STAMP) ## Print the table of wrong configurations, command lines and surroundings, with what each printed.
+	@$(BIN)/python -m tests.bad_input
+
+fuzz-commands: $(STAMP) ## Try N command lines and N configurations that no person would write: make fuzz-commands N=2000.
+	$(BIN)/python -m tests.bad_input.fuzz $(or $(N),2000)
 
 demo: $(STAMP) ## Pull a sample catch-all mailbox and show where each mail went.
 	deploy/install-packages.sh --try dovecot

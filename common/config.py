@@ -12,7 +12,8 @@ from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from common.config_errors import model_complaint, nearest, toml_complaint
+from common.circles import check_circles
+from common.config_errors import meant, model_complaint, nearest, toml_complaint
 from common.failures import UsageError
 from common.messages import one_line
 from common.profile import PROFILE_FILES, PROFILE_SECRETS, Name, Profile, Tls
@@ -68,7 +69,9 @@ class Service(BaseModel):
         if scheme == "sqlite" and not rest.startswith("///"):
             raise ValueError("has three slashes before a relative file, four before an absolute one: sqlite:///pps.db")
         if scheme not in {"sqlite", "postgresql"} or not rest.startswith("//") or not rest.strip("/"):
-            raise ValueError(f"{_scheme(url)} is not sqlite:///FILE or {_SHARED_LEDGER}")
+            raise ValueError(
+                f"{_scheme(url)} is not sqlite:///FILE or {_SHARED_LEDGER}{meant(url, ('sqlite', 'postgresql'))}"
+            )
         return url
 
     @field_validator("broker")
@@ -76,7 +79,8 @@ class Service(BaseModel):
     def _broker_is_known(cls, url: str) -> str:
         scheme, _, rest = url.partition("://")
         if url != "memory:" and (scheme not in {"amqp", "amqps"} or not rest):
-            raise ValueError(f'{_scheme(url)} is not "memory:" or {_SHARED_BROKER}')
+            mend = meant(url, ("memory", "amqp", "amqps"))
+            raise ValueError(f'{_scheme(url)} is not "memory:" or {_SHARED_BROKER}{mend}')
         return url
 
     @field_validator("blobs")
@@ -84,7 +88,7 @@ class Service(BaseModel):
     def _blobs_are_known(cls, url: str) -> str:
         scheme, _, rest = url.partition(":")
         if scheme != "file" or not rest:
-            raise ValueError(f"{_scheme(url)} is not file:FOLDER")
+            raise ValueError(f"{_scheme(url)} is not file:FOLDER{meant(url, ('file',))}")
         return url
 
     def anchored(self, base: Path) -> Self:
@@ -211,7 +215,7 @@ def _read(path: Path) -> dict[str, Any]:
     if len(data) > MAX_FILE:
         raise UsageError(f"is larger than {MAX_FILE} octets: that is no configuration")
     try:
-        return tomllib.loads(data.decode())
+        return tomllib.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UsageError(f"line {line}: isn't UTF-8 text: save the file as UTF-8") from None
@@ -234,6 +238,7 @@ def _checked(document: dict[str, Any], path: Path) -> Config:
     targets = _targets(document.get("target", {}), base)
     profiles = _profiles(document.get("profile", []), base)
     check_profiles(profiles, targets)
+    check_circles(profiles, {name: target.url for name, target in targets.items()})
     return Config(service=checked, targets=targets, profiles=profiles, path=path)
 
 

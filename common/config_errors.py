@@ -28,7 +28,11 @@ _TOML_MENDS: Final = {
     "Expected '=' after a key": 'write key = "value"',
     "Unclosed array": "a list ends with ]",
     "Unterminated string": "a text ends with a quote on its line",
-    "Illegal character": "a text ends with a quote on its line",
+    r"Illegal character '\n'": "a text ends with a quote on its line",
+    r"Illegal character '\r'": "a text ends with a quote on its line",
+    "Illegal character": "take the control character out",
+    "Found invalid character": "take the control character out",
+    "Invalid statement": 'a line is [section], key = "value" or # comment',
     "Expected newline": "one key a line",
 }
 
@@ -109,3 +113,10 @@ def listed(words: Sequence[str]) -> str:
 
 def _shown(value: Any) -> str:  # noqa: ANN401 (whatever TOML holds)
     return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def meant(url: str, known: Sequence[str]) -> str:
+    """Return ': did you mean "sqlite:"?' for a slip of the pen in a scheme, else nothing."""
+    scheme, colon, _ = url.partition(":")
+    near = difflib.get_close_matches(scheme[:16].lower(), known, n=1)
+    return f': did you mean "{near[0]}:"?' if near and near[0] + ":" != scheme + colon else ""

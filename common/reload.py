@@ -87,10 +87,15 @@ class Reloader:
 
 
 async def run_reloading(reloader: Reloader, stop: asyncio.Event, changed: asyncio.Event) -> None:
-    """Run a process's workers until `stop`, and reload meanwhile whenever `changed` is set."""
+    """Run a process's workers until `stop`, and reload meanwhile whenever `changed` is set; raises PpsError."""
     reloading = asyncio.create_task(reloader.run(changed))
     try:
         await run_in_order(reloader.workers, stop, reloader.parts.log)
+    except PpsError:
+        raise
+    except Exception as error:
+        reloader.parts.log.exception("worker_crashed")
+        raise PpsError(f"unexpected {type(error).__name__}: the traceback is in the log, at worker_crashed") from error
     finally:
         reloading.cancel()
         await asyncio.gather(reloading, return_exceptions=True)

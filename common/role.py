@@ -10,6 +10,7 @@ from common.config import Config, load_config, require_shared
 from common.failures import PpsError
 from common.messages import one_line
 from common.reload import Reloader, hangups, run_reloading
+from common.unforeseen import keep_traceback
 from common.worker import Parts, Worker, opened, stop_on_signals
 
 Build = Callable[[Parts], Awaitable[Sequence[Worker]]]
@@ -27,6 +28,9 @@ def run_role(role: str, build: Build, arguments: Sequence[str]) -> int:
     except PpsError as error:
         sys.stderr.write(f"pps: {one_line(str(error), 1000)}\n")
         return error.exit_code
+    except Exception as error:  # noqa: BLE001 (no user ever sees a traceback, and none is lost)
+        sys.stderr.write(f"pps: {keep_traceback(error)}\n")
+        return 1
     return 0
 
 

@@ -1,5 +1,6 @@
 """Opening the ledger's database: the engine for each URL, its safety settings, its schema version."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ def database_url(url: str, *, base: Path) -> URL:
 
 
 def open_engine(url: URL) -> AsyncEngine:
-    """Return an engine whose commits are durable and whose waits end."""
+    """Return an engine whose commits are durable and whose waits end; raises PpsError for a file that can't be one."""
     if url.drivername.startswith("postgresql"):
         milliseconds = str(STATEMENT_SECONDS * 1000)
         settings = {"statement_timeout": milliseconds, "lock_timeout": milliseconds, "application_name": "pps"}
@@ -48,10 +49,22 @@ def open_engine(url: URL) -> AsyncEngine:
             pool_pre_ping=True,
             connect_args={"server_settings": settings, "timeout": BUSY_SECONDS, "command_timeout": STATEMENT_SECONDS},
         )
+    _check_file(Path(url.database or ""))
     engine = create_async_engine(url, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine.sync_engine, "connect", _configure_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def _check_file(path: Path) -> None:
+    """Say what the driver, in a thread of its own, would only call "unable to open database file"."""
+    if path.is_dir():
+        raise PpsError(f"[service] ledger: {path} is a folder: name a file in it")
+    if not path.parent.is_dir():
+        raise PpsError(f"[service] ledger: there is no folder {path.parent}: make it, or name another place")
+    reach = path if path.exists() else path.parent
+    if not os.access(reach, os.R_OK | os.W_OK):
+        raise PpsError(f"[service] ledger: this user may not write {reach}: chown it, or run as its owner")
 
 
 @asynccontextmanager

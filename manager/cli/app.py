@@ -5,8 +5,6 @@ Commands import what they need when they run, so that `pps --help` and a shell's
 
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
 from typing import Annotated, Final
 
@@ -15,7 +13,8 @@ from typer.exceptions import TyperException
 
 from common import __version__
 from common.failures import PpsError
-from manager.cli import explain, importing, log, mails, oauth, profile, pull, quarantine, service, setup, status
+from common.unforeseen import keep_traceback
+from manager.cli import doctor, explain, importing, log, mails, oauth, profile, pull, quarantine, service, setup, status
 
 FAILED: Final = 1
 MISUSED: Final = 2
@@ -34,6 +33,7 @@ _COMMANDS: Final = (
     explain.explain,
     status.status,
     log.log,
+    doctor.doctor,
     setup.migrate,
 )
 
@@ -88,7 +88,7 @@ def _told(error: BaseException) -> tuple[str, int]:
         case OSError(strerror=str() as said):
             return (f"{error.filename}: {said}" if isinstance(error.filename, str) else said), FAILED
         case _:
-            return f"unexpected {type(error).__name__}: the traceback is in {_keep_traceback(error)}", FAILED
+            return keep_traceback(error), FAILED
 
 
 def _root(
@@ -122,11 +122,3 @@ def _without_reader() -> int:
     """The reader of our output left, as `pps log | head` does: nothing may be flushed into the void at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return FAILED
-
-
-def _keep_traceback(error: BaseException) -> str:
-    """Write the traceback to a file that only this user may read, and return its path."""
-    descriptor, path = tempfile.mkstemp(prefix="pps-traceback-", suffix=".txt")
-    with os.fdopen(descriptor, "w", errors="backslashreplace") as file:
-        traceback.print_exception(error, file=file)
-    return path

@@ -33,7 +33,6 @@ def test_version_is_answered_before_anything_is_imported() -> None:
     [
         (["nosuch"], "pps: No such command 'nosuch': see pps --help"),
         (["run", "--confg", "x"], "pps: run: No such option: --confg (Possible options: --config): see pps run --help"),
-        (["explain"], "pps: explain: Missing argument 'FILE': see pps explain --help"),
         (["pull", "--ca"], "pps: Option '--ca' requires an argument: see pps --help"),
     ],
 )

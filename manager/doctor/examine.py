@@ -1,0 +1,45 @@
+"""Makes all checks of one installation, in the order of the page. What is added is added here."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from pathlib import Path
+
+from common.config import load_config
+from common.failures import UsageError
+from common.log import open_log
+from manager.doctor.check import Check, ok, problem
+from manager.doctor.ends import profile_checks, target_check
+from manager.doctor.here import blobs_checks, clock_check, key_check, ledger_file_checks, lock_check, log_check
+from manager.doctor.loops import loop_checks
+from manager.doctor.servers import broker_checks, ledger_checks
+
+
+async def examine(path: Path) -> list[Check]:
+    """Return what all checks of this configuration found; where it can't be read, that alone. Raises nothing."""
+    try:
+        config = load_config(path)
+    except UsageError as error:
+        return [problem("config", str(error))]
+    log = open_log("-", config.base, level="critical")  # each trouble is told by its check
+    found = [
+        ok("config", f"{path}: {len(config.profiles)} profiles, {len(config.targets)} targets"),
+        await key_check(config),
+        log_check(config),
+        *blobs_checks(config),
+        *ledger_file_checks(config),
+        clock_check(config),
+        lock_check(config),
+    ]
+    slow: tuple[Awaitable[Iterable[Check]], ...] = (
+        _all(ledger_checks(config)),
+        _all(broker_checks(config, log)),
+        asyncio.gather(*(target_check(name, settings, config, log) for name, settings in config.targets.items())),
+        profile_checks(config.profiles, config),
+    )
+    for checks in await asyncio.gather(*slow):
+        found += checks
+    return [*found, *loop_checks(config.profiles, config.targets)]
+
+
+async def _all(checks: AsyncIterator[Check]) -> list[Check]:
+    return [check async for check in checks]

@@ -1,0 +1,76 @@
+"""Checks of ledger and broker: whether they answer, and what waits in them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from common.broker import DEAD, FETCHED, OUTCOMES, jobs_queue
+from common.config import Config
+from common.connect import connect_broker
+from common.failures import PpsError
+from common.ledger.reader import newest_schema
+from manager.doctor.check import Check, ok, problem, warning
+from manager.doctor.here import is_to_be_made
+from manager.standing import overview_of, reading
+
+SECONDS: Final = 60.0
+"""How long RabbitMQ may take in all; connecting has its own, shorter deadline."""
+
+_HARMLESS: Final = frozenset({"skipped", "deferred", "undeleted"})
+"""Troubles that hold up single mails: by nature or by their own retries they end without a person."""
+
+
+async def ledger_checks(config: Config) -> AsyncIterator[Check]:
+    """Ask the ledger how all stands; what stands still is a problem, each with its mend."""
+    if is_to_be_made(config.service.ledger, "sqlite:///"):
+        yield ok("ledger", "isn't there yet: the first `pps run` or `pps pull` makes it")
+        return
+    try:
+        async with reading(config) as reader:
+            found = await overview_of(config, reader)
+    except PpsError as error:
+        yield problem("ledger", str(error))
+        return
+    yield ok("ledger", f"answers, at schema {newest_schema()}, with {len(found.standing.profiles)} profiles")
+    for trouble in found.troubles:
+        if trouble.what == "service" and found.running is False:
+            continue  # told by the lock already
+        area = f"{trouble.what} {trouble.name}" if trouble.name else trouble.what
+        counted = "" if trouble.count is None else f"{trouble.count}: "
+        grade = warning if trouble.what in _HARMLESS else problem
+        yield grade(area, f"{counted}{trouble.reason}: {trouble.mend}")
+
+
+async def broker_checks(config: Config, log: FilteringBoundLogger) -> AsyncIterator[Check]:
+    """Connect to the broker as a worker would, and look into its queues."""
+    if config.service.broker == "memory:":
+        yield ok("broker", "embedded")
+        return
+    try:
+        broker = await connect_broker(config.service.broker, role="doctor", log=log)
+    except PpsError as error:
+        yield problem("broker", str(error))
+        return
+    try:
+        async with asyncio.timeout(SECONDS):
+            waiting = {name: await broker.depth(name) for name in _queues(config)}
+    except TimeoutError:
+        yield problem("broker", "[service] broker: connects, but doesn't tell of its queues: see rabbitmqctl status")
+        return
+    finally:
+        await broker.close()
+    ready = sum(depth.ready for name, depth in waiting.items() if name != DEAD)
+    yield ok("broker", f"answers; {ready} messages wait")
+    for name, depth in waiting.items():
+        if name == DEAD and depth.ready:
+            yield warning(
+                "broker", f"{DEAD} holds {depth.ready} messages that nobody understood: see their reason header"
+            )
+        elif name != DEAD and depth.ready and not depth.consumers:
+            yield problem("broker", f"{depth.ready} messages wait in {name}, and nobody takes them: start its role")
+
+
+def _queues(config: Config) -> list[str]:
+    return [FETCHED, OUTCOMES, DEAD, *(jobs_queue(name) for name in config.targets)]

@@ -1,0 +1,1 @@
+"""What users get wrong besides the configuration's text: command lines, files, folders, servers; each with its line."""
