@@ -17,6 +17,10 @@ PATIENCE_MS: Final = 15 * 60_000
 """How long a mail may be on its way to a router or a deliverer before somebody should look."""
 
 
+GRANT_ENDS_MS: Final = 7 * 86_400_000
+"""How long before a grant runs out a person is told, as the fetcher's log does (grant_ends_soon)."""
+
+
 class ProfileState(StrEnum):
     """How a profile is doing, as a person would say it."""
 
@@ -32,7 +36,7 @@ class ProfileState(StrEnum):
 class Trouble:
     """One thing that stands still."""
 
-    what: str  # service, host, profile, target, quarantined, lost, deferred, undelivered, undeleted or skipped
+    what: str  # service, host, profile, grant, target, quarantined, lost, deferred, undelivered, undeleted or skipped
     name: str | None  # of the profile or target
     since: int | None  # None: it never worked
     count: int | None  # mails or deliveries that wait for it
@@ -136,12 +140,24 @@ _MENDS: Final[Mapping[str, str]] = {
 }
 
 
+_LOGIN: Final = "pps oauth login {name}"
+
+
 def _of_profile(profile: ProfileStanding, at: int, *, running: bool | None) -> Iterator[Trouble]:
     state = state_of(profile, at)
+    ends = profile.grant_expires_at
+    if ends is not None and ends < at + GRANT_ENDS_MS and state is not ProfileState.DISABLED:
+        days = max(0, ends - at) // 86_400_000
+        reason = f"the provider gives it no more tokens {f'in {days} days' if days else 'from today on'}"
+        mend = _LOGIN.format(name=profile.name)
+        yield Trouble(what="grant", name=profile.name, since=None, count=None, reason=reason, mend=mend)
     failed = state is ProfileState.STOPPED or (profile.failures > 0 and state is not ProfileState.DISABLED)
     if not failed:
         return
-    mend = _MENDS.get(profile.last_result or "", "pps pull {name}").format(name=profile.name, server=profile.server)
+    mend = _MENDS.get(profile.last_result or "", "pps pull {name}")
+    if profile.last_result == "auth" and profile.with_tokens:
+        mend = _LOGIN
+    mend = mend.format(name=profile.name, server=profile.server)
     again = "" if state is ProfileState.STOPPED or running is False else "; tried again by itself"
     stopped = "stopped: " if state is ProfileState.STOPPED else ""
     reason = f"{stopped}{profile.last_error or profile.last_result or 'no poll ended well'}"

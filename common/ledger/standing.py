@@ -49,6 +49,8 @@ class ProfileStanding:
     last_error: str | None
     held: str | None = None  # why a poll that was due was not made, until one is
     mails: Mapping[str, Waiting]  # by state, unsettled ones only; "removed" by someone else before they were fetched
+    with_tokens: bool = False  # whether it signs in with OAuth 2
+    grant_expires_at: int | None = None  # when those are given no more, if the provider says so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +111,9 @@ class Standing:
 
 PROFILES: Final = """
 SELECT p.id, p.name, p.enabled, p.settings, s.due_at, s.lease_until, s.failures, s.last_started_at, s.last_finished_at,
-       s.last_success_at, s.last_result, s.last_error, s.held
-FROM profiles p JOIN schedule s ON s.profile_id = p.id ORDER BY p.name
+       s.last_success_at, s.last_result, s.last_error, s.held, g.grant_expires_at
+FROM profiles p JOIN schedule s ON s.profile_id = p.id
+LEFT JOIN grants g ON g.mailbox = p.mailbox AND g.refused IS NULL ORDER BY p.name
 """
 
 MAILS: Final = """
@@ -219,6 +222,8 @@ def _profile(row: Found, mails: Mapping[str, Waiting], time: int) -> ProfileStan
         polling=row["lease_until"] is not None and row["lease_until"] > time,
         mails=mails,
         held=row["held"],
+        with_tokens=settings.get("oauth") is not None,
+        grant_expires_at=row["grant_expires_at"],
         **{name: row[name] for name in same},
     )
 

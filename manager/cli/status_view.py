@@ -14,7 +14,7 @@ MANY: Final = 20
 """Profiles that a terminal shows in full; of more, only those that aren't well."""
 
 _QUIET: Final = frozenset({ProfileState.ACTIVE, ProfileState.POLLING, ProfileState.DISABLED})
-_WARNINGS: Final = frozenset({"deferred", "skipped"})
+_WARNINGS: Final = frozenset({"deferred", "grant", "skipped"})
 _ORDER: Final = ("listed", "fetched", "routed", "skipped", "quarantined", "lost", "removed")
 _WORDS: Final = {"listed": "to fetch", "fetched": "to route", "routed": "on the way"}
 """States whose names say little to who doesn't know the pipeline."""
@@ -156,6 +156,7 @@ def _profile_document(profile: ProfileStanding, at: int) -> dict[str, Any]:
         "state": state_of(profile, at).value,
         "next_poll": iso(profile.due_at) if profile.enabled else None,
         "failures": profile.failures,
+        "grant_expires": iso(profile.grant_expires_at),
         "last_started": iso(profile.last_started_at),
         "last_finished": iso(profile.last_finished_at),
         "last_success": iso(profile.last_success_at),

@@ -1,6 +1,7 @@
 """Signing in with OAuth 2 tokens: a real Dovecot that asks a real OAuth server whether they are good."""
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,10 @@ from typing import Final
 import pytest
 
 from common.failures import PollError, PollResult
+from common.ledger.reader import LedgerReader
 from common.ledger.records import ProfileStatus
+from common.ledger.standing import read_standing
+from common.oauth_keys import Endpoints
 from common.profile import Auth
 from common.secrets import Secret, make_key
 from common.server import parse_server
@@ -18,11 +22,14 @@ from fetcher.connection import Connection
 from fetcher.grants import GrantEndedError, Grants, grants_of
 from fetcher.link import Link
 from fetcher.oauth_answers import Tokens
+from fetcher.oauth_client import OAuthClient
+from manager.trouble import troubles_of
 from tests.integration.service import Installation, Serving, install, traces
 from tests.ledger import change
 from tests.mails import mail
+from tests.servers.certificates import issue
 from tests.servers.dovecot import Dovecot
-from tests.servers.oauth import OAuthServer, State
+from tests.servers.oauth import CLIENT, OAuthServer, State
 
 CANARY: Final = b"canary"
 
@@ -254,7 +261,9 @@ async def test_a_grant_that_runs_out_soon_is_told_in_time(provider: Provider, tm
     async with there.serving() as serving:
         await sign_in(serving, provider)
         assert (await poll(serving)).last_result == "empty"
+        standing = await read_standing(LedgerReader(serving.parts.ledger))
     assert [event["seconds"] for event in there.events("grant_ends_soon", profile="office")] == [86_400]
+    assert [one.mend for one in troubles_of(standing, running=True)] == ["pps oauth login office"]
 
 
 @pytest.mark.parametrize(
@@ -301,3 +310,23 @@ async def test_a_provider_that_nobody_reaches(
         with pytest.raises(PollError, match="can't ask for a token"):
             await held(serving).access_token(closed)
     provider.oauth.state.gate.set()
+
+
+async def test_the_providers_certificate_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the system's authorities, or those that SSL_CERT_FILE names, as for all else that asks over HTTPS."""
+    certificates = issue(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.chain, certificates.key)
+    with OAuthServer(context=context) as server:
+        assert server.url.startswith("https://")
+        client = OAuthClient(
+            endpoints=Endpoints(
+                client_id=CLIENT, token_url=f"{server.url}/token", device_url=None, authorize_url=None, scope=None
+            )
+        )
+        with pytest.raises(PollError, match="certificate verify failed") as raised:
+            await client.refresh(Secret(server.grant("ann")))
+        assert raised.value.result is PollResult.NETWORK
+        assert server.state.asked == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificates.ca))
+        assert isinstance(await client.refresh(Secret(server.grant("ann"))), Tokens)

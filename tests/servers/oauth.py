@@ -1,9 +1,11 @@
 """An OAuth 2 server on loopback: logins by code and browser, tokens that rotate, and introspection for Dovecot."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import secrets
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -49,12 +51,17 @@ class State:
 class OAuthServer:
     """`with OAuthServer() as server:` starts and stops it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, context: ssl.SSLContext | None = None) -> None:
         self.state = State()
         self._lock = threading.Lock()
         handler = type("Bound", (_Handler,), {"owner": self})
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._http.daemon_threads = True
+        self._scheme = "http" if context is None else "https"
+        if context is not None:
+            self._http.socket = context.wrap_socket(
+                self._http.socket, server_side=True, do_handshake_on_connect=False
+            )  # so that a client's refusal ends its own thread alone
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05})
 
     def __enter__(self) -> Self:
@@ -71,7 +78,7 @@ class OAuthServer:
     @property
     def url(self) -> str:
         """Where its endpoints are."""
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._http.server_address[1]}"
 
     @property
     def keys(self) -> dict[str, str]:
@@ -202,6 +209,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Location", self.owner.authorize(dict(parse_qsl(parts.query))))
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def handle(self) -> None:
+        """Serve a connection; one that breaks off is no matter for stderr."""
+        with contextlib.suppress(OSError):
+            super().handle()
 
     def log_message(self, *_arguments: object) -> None:
         """Say nothing."""

@@ -14,6 +14,7 @@ from fetcher.pop3 import (
     MAX_STATUS,
     MAX_UIDL,
     Capabilities,
+    Challenge,
     Chunk,
     DesynchronisedError,
     End,
@@ -357,3 +358,39 @@ def test_a_repeated_secret_is_taken_out(text: str, secret: str, shown: str) -> N
 def test_a_refusal_before_the_sign_in_blames_no_password() -> None:
     """A greeting without code or known words is the server's trouble."""
     assert refusal(parse_status(b"-ERR not today"), PollResult.THROTTLED) is PollResult.THROTTLED
+
+
+@pytest.mark.parametrize(
+    ("line", "event"),
+    [
+        (b"+ PDEyMz4=\r\n", Challenge(b"PDEyMz4=")),
+        (b"+ \r\n", Challenge(b"")),
+        (b"+\r\n", Challenge(b"")),
+        (b"+ \n", Challenge(b"")),
+        (b"+ =+OK\r\n", Challenge(b"=+OK")),
+        (b"+OK welcome\r\n", Status(ok=True, text="welcome")),
+        (b"+ok\r\n", OK),
+        (b"-ERR [AUTH] no\r\n", Status(ok=False, text="[AUTH] no", code="AUTH")),
+    ],
+)
+def test_auth_goes_on_with_a_challenge_or_ends_with_a_status(line: bytes, event: Event) -> None:
+    """Whole and byte by byte; what follows belongs to nobody (RFC 5034, section 4)."""
+    assert read([line], Expect.CHALLENGE) == [event]
+    assert read([bytes([octet]) for octet in line], Expect.CHALLENGE) == [event]
+    found, fault = read_to_the_error([line + b"+ x\r\n"], [Expect.CHALLENGE])
+    assert found == [event]
+    assert "nobody asked for" in fault
+
+
+@pytest.mark.parametrize("form", [Expect.STATUS, Expect.BODY])
+def test_a_challenge_is_no_reply_to_another_command(form: Expect) -> None:
+    """Only AUTH has them."""
+    found, fault = read_to_the_error([b"+ PDEyMz4=\r\n"], [form])
+    assert found == []
+    assert fault == "a reply that is neither +OK nor -ERR"
+
+
+@pytest.mark.parametrize("line", [b"+x\r\n", b"* no\r\n", b"PDEyMz4=\r\n", b"\r\n"])
+def test_what_is_neither_challenge_nor_status(line: bytes) -> None:
+    """The connection is dropped, as for any command."""
+    assert read_to_the_error([line], [Expect.CHALLENGE]) == ([], "a reply that is neither +OK nor -ERR")

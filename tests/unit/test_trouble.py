@@ -55,6 +55,33 @@ def test_a_stopped_profile_names_the_password_and_the_command() -> None:
     assert found.mend == "mend user or password of profile office, then: pps pull office"
 
 
+def test_a_stopped_profile_that_signs_in_with_tokens_names_the_login() -> None:
+    """There is no password to mend."""
+    found = only(
+        standing(profiles=(profile(due_at=None, last_result="auth", last_error="invalid_grant", with_tokens=True),))
+    )
+    assert (found.what, found.mend) == ("profile", "pps oauth login office")
+
+
+@pytest.mark.parametrize(
+    ("minutes", "told"),
+    [
+        (-5, "the provider gives it no more tokens from today on"),
+        (60, "the provider gives it no more tokens from today on"),
+        (3 * 24 * 60 + 1, "the provider gives it no more tokens in 3 days"),
+        (8 * 24 * 60, None),
+        (None, None),
+    ],
+)
+def test_a_grant_that_runs_out_within_a_week_is_told(minutes: int | None, told: str | None) -> None:
+    """While mail still flows, so that somebody signs in before it stops."""
+    expires = None if minutes is None else AT + minutes * MINUTE
+    found = troubles_of(standing(profiles=(profile(with_tokens=True, grant_expires_at=expires),)), running=True)
+    assert [(one.what, one.reason, one.mend) for one in found] == (
+        [] if told is None else [("grant", told, "pps oauth login office")]
+    )
+
+
 def test_a_profile_in_backoff_is_tried_again_by_itself() -> None:
     """The line says so, and names the setting to look at."""
     found = only(standing(profiles=(profile(failures=2, last_result="network", last_error="no route"),)))
