@@ -25,6 +25,7 @@ class PollResult(StrEnum):
     OK = "ok"
     EMPTY = "empty"
     AUTH = "auth"  # the account or password was refused
+    GRANT = "grant"  # the provider gives no access token until a person signs in
     IN_USE = "in_use"  # another session holds the mailbox
     THROTTLED = "throttled"  # the server asks for patience
     NETWORK = "network"  # unknown host, closed port, lost connection, silence

@@ -41,7 +41,7 @@ class GrantEndedError(PollError):
     """Only a person can mend it, by `pps oauth login`: the profile stops."""
 
     def __init__(self, profile: Profile, why: str) -> None:
-        super().__init__(PollResult.AUTH, f"{profile.server}: {why}: pps oauth login {profile.name}")
+        super().__init__(PollResult.GRANT, f"{profile.server}: {why}: pps oauth login {profile.name}")
         self.why = why
 
 

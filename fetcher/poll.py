@@ -2,18 +2,16 @@
 
 import asyncio
 import random
-from typing import Final, NamedTuple
+from typing import Final
 
 from common.failures import PollError, PollResult, PpsError
 from common.ledger import LeaseLostError
 from common.ledger.hosts import HostNote
 from common.ledger.records import Lease
 from common.ledger.schedule import PollEnd
-from common.profile import Profile
 from common.secrets import Secret
 from fetcher.allowance import Allowance
 from fetcher.connection import WINDOWS, Connection
-from fetcher.grants import GrantEndedError
 from fetcher.intake import Workplace
 from fetcher.link import link_of
 from fetcher.schedule import jittered, seconds_to_next_poll
@@ -21,14 +19,6 @@ from fetcher.session import Session, SessionEnd
 
 GIVE_BACK_SECONDS: Final = 2.0
 RENEW_SECONDS: Final = 60.0
-
-
-class _Ended(NamedTuple):
-    """How a poll ended."""
-
-    result: PollResult
-    error: str | None
-    for_good: bool  # only a person can mend it
 
 
 class Poll:
@@ -47,7 +37,6 @@ class Poll:
         self._log.info("poll_started", server=str(self._lease.profile.server), epoch=self._lease.epoch)
         end: SessionEnd | None = None
         error: str | None = None
-        for_good = False  # until a person acts
         try:
             end = await self._leased()
             result = PollResult.OK if end.listed else PollResult.EMPTY
@@ -58,8 +47,6 @@ class Poll:
         except asyncio.CancelledError:
             await self._give_back()
             raise
-        except GrantEndedError as failure:
-            result, error, for_good = failure.result, str(failure), True
         except PollError as failure:
             result, error = failure.result, str(failure)
         except (PpsError, OSError) as failure:
@@ -67,7 +54,7 @@ class Poll:
         except Exception as failure:  # noqa: BLE001 (whatever it was, this poll ends, and says so)
             self._log.exception("poll_crashed")
             result, error = PollResult.LOCAL, f"unexpected {type(failure).__name__}: see the log"
-        await self._end(_Ended(result, error, for_good), end)
+        await self._end(result, error, end)
 
     async def _give_back(self) -> None:
         error = "broken off: the worker stopped"
@@ -75,8 +62,8 @@ class Poll:
         giving_back = asyncio.create_task(self._at.ledger.end_poll(end_now))
         await asyncio.wait({giving_back}, timeout=GIVE_BACK_SECONDS)  # else the lease runs out
 
-    async def _end(self, ended: _Ended, end: SessionEnd | None) -> None:
-        lease, result, error = self._lease, ended.result, ended.error
+    async def _end(self, result: PollResult, error: str | None, end: SessionEnd | None) -> None:
+        lease = self._lease
         due_in = seconds_to_next_poll(
             result,
             interval=lease.profile.interval,
@@ -84,11 +71,10 @@ class Poll:
             auth_failures=lease.auth_failures,
             end=end,
         )
-        if ended.for_good or due_in is None:
-            due_in = None
-            error = f"{error}; polls have stopped: once that is mended, `pps pull {lease.profile.name}` begins again"
-        else:
+        if due_in is not None:
             due_in = jittered(due_in, random.uniform(-1, 1))  # noqa: S311 (spreads load, guards nothing)
+        elif result is not PollResult.GRANT:  # whose login begins them again
+            error = f"{error}; polls have stopped: once that is mended, `pps pull {lease.profile.name}` begins again"
         recorded = PollEnd(lease=lease, result=result, error=error, due_in=due_in, login_delay=self._login_delay)
         await self._at.ledger.end_poll(recorded)
         done = {} if end is None else {"listed": end.listed, "fetched": end.fetched, "deleted": end.deleted}
@@ -137,15 +123,13 @@ class Poll:
             return None
         return await self._at.passwords.of(lease.profile_id, lease.profile)
 
-    async def _sign_in(self, connection: Connection, profile: Profile, password: Secret | None) -> None:
-        if password is not None:
-            await connection.authenticate(profile.user, password.reveal(), profile.auth)
-            return
-        token = await self._at.grants.access_token(profile)
+    async def _sign_in(self, connection: Connection, secret: Secret) -> None:
+        profile = self._lease.profile
+        bearer = profile.password is None
         try:
-            await connection.authenticate(profile.user, token.reveal(), profile.auth, bearer=True)
+            await connection.authenticate(profile.user, secret.reveal(), profile.auth, bearer=bearer)
         except PollError as failure:
-            if failure.result is PollResult.AUTH:
+            if bearer and failure.result is PollResult.AUTH:
                 await self._at.grants.distrust(profile)
             raise
 
@@ -153,10 +137,11 @@ class Poll:
         lease = self._lease
         profile = lease.profile
         link = await link_of(profile, base=self._at.base)
+        secret = password or await self._at.grants.access_token(profile)  # before a server waits for it
         connection = await Connection.open(link, memory=lease.memory)
         try:
             self._login_delay = connection.capabilities.login_delay
-            await self._sign_in(connection, profile, password)
+            await self._sign_in(connection, secret)
             self._login_delay = await connection.own_login_delay()
             if connection.hung_up_on_capa:
                 await self._at.ledger.remember_host(HostNote(host=profile.host, hangs_up_on_capa=True))

@@ -23,6 +23,8 @@ def seconds_to_next_poll(
     """Return when to poll again, None for never by itself; the counts are those before this poll."""
     if result is PollResult.AUTH:
         return AUTH_LADDER[auth_failures] if auth_failures < len(AUTH_LADDER) else None
+    if result is PollResult.GRANT:
+        return None
     if result in {PollResult.OK, PollResult.EMPTY}:
         waiting = end is not None and (end.more or end.unsettled > 0)
         return min(interval, SOON_SECONDS) if waiting else interval

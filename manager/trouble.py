@@ -131,6 +131,7 @@ def _of_host(host: HostStanding) -> Trouble:
 
 _MENDS: Final[Mapping[str, str]] = {
     "auth": "mend user or password of profile {name}, then: pps pull {name}",
+    "grant": "pps oauth login {name}",
     "in_use": "close the other program that reads this mailbox, or give it a mailbox of its own",
     "throttled": "give profile {name} a longer interval",
     "network": 'check server = "{server}" of profile {name}, and the way to it; then: pps pull {name}',

@@ -210,7 +210,7 @@ async def test_a_grant_that_has_ended_stops_the_profile_and_says_what_to_do(prov
         provider.oauth.state.refresh.clear()
         for _ in range(2):
             stopped = await poll(serving)
-            assert (stopped.last_result, stopped.due_at) == ("auth", None)
+            assert (stopped.last_result, stopped.due_at) == ("grant", None)
             assert stopped.last_error is not None
             assert stopped.last_error.endswith(
                 ": no further token: invalid_grant: no such token ***: pps oauth login office"
@@ -276,7 +276,7 @@ async def test_a_grant_that_runs_out_soon_is_told_in_time(provider: Provider, tm
         ((302, b""), "it answers 302, and nothing that OAuth 2 knows", PollResult.LOCAL),
         ((429, b""), "it answers 429", PollResult.NETWORK),
         ((200, b"x" * 300_000), "an answer over 262144 octets", PollResult.NETWORK),
-        ((400, b'{"error":"interaction_required"}'), "pps oauth login office", PollResult.AUTH),
+        ((400, b'{"error":"interaction_required"}'), "pps oauth login office", PollResult.GRANT),
     ],
 )
 async def test_each_answer_of_a_provider_is_classed(
@@ -291,7 +291,7 @@ async def test_each_answer_of_a_provider_is_classed(
             await held(serving).access_token(serving.parts.config.profiles[0])
     assert told in str(raised.value)
     assert raised.value.result is result
-    assert isinstance(raised.value, GrantEndedError) is (result is PollResult.AUTH)
+    assert isinstance(raised.value, GrantEndedError) is (result is PollResult.GRANT)
 
 
 async def test_a_provider_that_nobody_reaches(

@@ -40,6 +40,11 @@ def test_refused_sign_ins_are_tried_ever_more_rarely_then_never() -> None:
     assert waits == [900, 3600, 21_600, None, None]
 
 
+def test_without_a_grant_nothing_is_tried_until_a_person_signs_in() -> None:
+    """No server was asked, and none would be: neither the account nor the host is to blame."""
+    assert wait(PollResult.GRANT) is None
+
+
 @pytest.mark.parametrize("result", [PollResult.IN_USE, PollResult.THROTTLED])
 def test_a_server_that_asks_for_patience_gets_it(result: PollResult) -> None:
     """The whole interval, however often."""

@@ -56,11 +56,11 @@ def test_a_stopped_profile_names_the_password_and_the_command() -> None:
 
 
 def test_a_stopped_profile_that_signs_in_with_tokens_names_the_login() -> None:
-    """There is no password to mend."""
-    found = only(
-        standing(profiles=(profile(due_at=None, last_result="auth", last_error="invalid_grant", with_tokens=True),))
-    )
-    assert (found.what, found.mend) == ("profile", "pps oauth login office")
+    """There is no password to mend, whether the provider refuses a token or the server does."""
+    for result in ("grant", "auth"):
+        stopped = profile(due_at=None, last_result=result, last_error="invalid_grant", with_tokens=True)
+        found = only(standing(profiles=(stopped,)))
+        assert (found.what, found.mend) == ("profile", "pps oauth login office")
 
 
 @pytest.mark.parametrize(
