@@ -31,6 +31,7 @@ class PollResult(StrEnum):
     NETWORK = "network"  # unknown host, closed port, lost connection, silence
     PROTOCOL = "protocol"  # what answers doesn't speak POP3, or broke its rules
     TLS = "tls"  # certificate or handshake, or no encryption offered
+    PAUSED = "paused"  # something about the mailbox is for a person to decide
     LOCAL = "local"  # a password that can't be resolved, a full disk: our side
 
 

@@ -132,6 +132,14 @@ class Custody(StrEnum):
     BLOB = "blob"  # the server may hide or delete it on RETR: every mail is made a blob at once
 
 
+class NewUidls(StrEnum):
+    """What to do when many mails come under new UIDLs whose content is known: the server has renumbered its mailbox."""
+
+    PAUSE = "pause"  # stop, and say so
+    ADOPT = "adopt"  # they are the mails that are known, under new names
+    FETCH = "fetch"  # they are new mails, and are delivered again
+
+
 class Order(StrEnum):
     """Which mail of a mailbox is fetched first."""
 
@@ -193,6 +201,9 @@ class MailboxKeys(BaseModel):
     time_zone: TimeZone | None = Field(default=None, description="Of hours; without it, the fetcher's machine's own.")
     custody: Custody = Field(
         default=Custody.AUTO, description='"blob" where the server hides mail once retrieved; "auto" finds that out.'
+    )
+    new_uidls: NewUidls = Field(
+        default=NewUidls.PAUSE, description="When a server gives many known mails new UIDLs: pause, adopt or fetch."
     )
 
 

@@ -23,7 +23,7 @@ def seconds_to_next_poll(
     """Return when to poll again, None for never by itself; the counts are those before this poll."""
     if result is PollResult.AUTH:
         return AUTH_LADDER[auth_failures] if auth_failures < len(AUTH_LADDER) else None
-    if result is PollResult.GRANT:
+    if result in {PollResult.GRANT, PollResult.PAUSED}:
         return None
     if result in {PollResult.OK, PollResult.EMPTY}:
         waiting = end is not None and (end.more or end.unsettled > 0)

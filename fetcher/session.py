@@ -21,6 +21,7 @@ from fetcher.incoming import Incoming
 from fetcher.intake import Intake, Workplace
 from fetcher.plan import Known, Plan, plan
 from fetcher.pop3 import Listed, Status
+from fetcher.renumbering import adopted
 from fetcher.settle import Waiter
 from fetcher.verify import verified
 
@@ -102,6 +103,8 @@ class Session:
     async def _list(self) -> Plan:
         listing = await self._identified(await self.connection.listing())
         recorded = await self.at.ledger.record_listing(self.lease, listing)
+        if await adopted(self, listing, recorded.known):
+            recorded = await self.at.ledger.record_listing(self.lease, listing)
         if recorded.hidden and not self.lease.hides_mail:
             self.log.warning("mail_is_hidden_once_retrieved", mails=recorded.hidden)
             self.lease = self.intake.lease = replace(self.lease, hides=True)

@@ -88,6 +88,7 @@ target = "local"
 # max_octets = "200MB"                 # the same by size
 # hours = ["mon-fri 07:00-19:00"]      # when the mailbox is polled; "22:00-06:00" goes on past midnight
 # time_zone = "Europe/Berlin"          # of hours; without it, that of the fetcher's machine
+# new_uidls = "pause"                  # many known mails under new UIDLs: stop, "adopt" them, or "fetch" them again
 # custody = "auto"                     # "blob" where the server hides mail once it is retrieved; found out by itself
 """
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.ledger.records import Fetched, FetchedMail, Lease, MailState
@@ -155,4 +155,34 @@ RECORD_SKIPPED: Final = _of_session("record_skipped", 62, _record_skipped)
 RECORD_BROKEN: Final = _of_session("record_broken", 63, _record_broken)
 RENEW_IDENTITY: Final[Operation[MailsOfSession, Fates | None]] = Operation(
     name="renew_identity", rank=64, key=lambda group: group.lease.profile_id, apply=_renew_identity
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoption:
+    """Mails that are known, under new UIDLs: each new row gives its UIDL to the old one."""
+
+    lease: Lease
+    pairs: tuple[tuple[str, str], ...]  # ids of new and old row
+
+
+async def _adopt(connection: AsyncConnection, adoptions: Sequence[Adoption]) -> list[bool]:
+    epochs = await current_epochs(connection, (one.lease.profile_id for one in adoptions))
+    answers = []
+    for one in adoptions:
+        live = epochs.get(one.lease.profile_id) == one.lease.epoch
+        query = select(mails.c.id, mails.c.uidl_key, mails.c.uidl, mails.c.size)
+        found = await locked(connection, query, mails.c.id, (new for new, _ in one.pairs if live))
+        olds = dict(one.pairs)
+        for part in chunks(row.id for row in found):
+            await connection.execute(delete(mails).where(mails.c.id.in_(part), mails.c.digest.is_(None)))
+        for row in found:
+            values = {"uidl_key": row.uidl_key, "uidl": row.uidl, "size": row.size, "unseen_since": None}
+            await connection.execute(update(mails).where(mails.c.id == olds[row.id]).values(**values))
+        answers.append(live)
+    return answers
+
+
+ADOPT: Final[Operation[Adoption, bool]] = Operation(
+    name="adopt", rank=65, key=lambda adoption: adoption.lease.profile_id, apply=_adopt
 )

@@ -5,11 +5,11 @@ or before the server wishes. What is held says so in its row, for `pps status` a
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import func, or_, select, true, update
+from sqlalchemy import Select, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.failures import PollResult
@@ -104,7 +104,8 @@ async def _hold_paused(connection: AsyncConnection, claim: _Claim) -> None:
 async def _look(connection: AsyncConnection, claim: _Claim) -> bool:
     """Lease what may be polled of the next due profiles; return whether another look may find more."""
     limit = claim.request.limit - len(claim.leases)
-    rows = (await connection.execute(_due(claim, limit))).all()
+    query = due_query(time=claim.time, limit=limit, names=claim.request.names, shut=claim.shut)
+    rows = (await connection.execute(query)).all()
     busy = await _busy_elsewhere(connection, rows, claim.time)
     taken: list[AnyRow] = []
     for row in rows:
@@ -130,15 +131,15 @@ async def _look(connection: AsyncConnection, claim: _Claim) -> bool:
     return len(rows) == limit and len(taken) < limit
 
 
-def _due(claim: _Claim, limit: int) -> Any:  # noqa: ANN401 (a Select of all columns)
-    names = claim.request.names
-    free = or_(schedule.c.lease_until.is_(None), schedule.c.lease_until <= claim.time)
+def due_query(*, time: int, limit: int, names: Collection[str] | None, shut: Collection[str]) -> Select[Any]:
+    """Return the query for what is due and free, the longest due first, on all hosts but those that are shut."""
+    free = or_(schedule.c.lease_until.is_(None), schedule.c.lease_until <= time)
     return (
         select(schedule, profiles.c.revision, profiles.c.settings, profiles.c.mailbox)
         .join(profiles, profiles.c.id == schedule.c.profile_id)
-        .where(schedule.c.due_at <= claim.time, free, profiles.c.enabled)
+        .where(schedule.c.due_at <= time, free, profiles.c.enabled)
         .where(true() if names is None else profiles.c.name.in_(names))
-        .where(schedule.c.host.not_in(claim.shut) if claim.shut else true())
+        .where(schedule.c.host.not_in(shut) if shut else true())
         .order_by(schedule.c.due_at)
         .limit(limit)
         .with_for_update(skip_locked=True, of=schedule)

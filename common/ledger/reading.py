@@ -30,13 +30,14 @@ class Recorded:
     header_hash: bytes
     state: MailState
     gone: bool  # from the server, as the last listing told
+    mail_id: str = ""
 
 
 async def recorded_with_headers(
     connection: AsyncConnection, mailbox: str, hashes: Collection[bytes]
 ) -> tuple[Recorded, ...]:
     """Return the mails of a mailbox that have one of these header hashes."""
-    columns = (mails.c.uidl_key, mails.c.header_hash, mails.c.state, mails.c.unseen_since)
+    columns = (mails.c.id, mails.c.uidl_key, mails.c.header_hash, mails.c.state, mails.c.unseen_since)
     found: list[Recorded] = []
     for part in chunks(hashes):
         query = select(*columns).where(mails.c.mailbox == mailbox, mails.c.header_hash.in_(part))
@@ -46,10 +47,20 @@ async def recorded_with_headers(
                 header_hash=row.header_hash,
                 state=MailState(row.state),
                 gone=row.unseen_since is not None,
+                mail_id=row.id,
             )
             for row in (await connection.execute(query)).all()
         ]
     return tuple(found)
+
+
+async def vanished_undeleted(connection: AsyncConnection, mailbox: str) -> int:
+    """Return how many retrieved mails of a mailbox are gone from the server although we didn't delete them."""
+    ours = (MailState.FETCHED, MailState.ROUTED, MailState.KEPT)
+    query = select(func.count()).where(
+        mails.c.mailbox == mailbox, mails.c.unseen_since.is_not(None), mails.c.state.in_(ours)
+    )
+    return int((await connection.execute(query)).scalar_one())
 
 
 async def uidls_of_keys(connection: AsyncConnection, mailbox: str, first: bytes, before: bytes) -> set[bytes]:

@@ -14,6 +14,7 @@ from tests.integration.test_custody import at_work
 from tests.mails import mail
 from tests.servers.pop3 import PASSWORD, Pop3Server
 from tests.servers.pop3_mailbox import Mailbox
+from tests.servers.smtp import SmtpServer
 
 A_DAY_MS = 86_400_000
 
@@ -105,3 +106,69 @@ async def test_pull_says_why_it_may_not_poll(server: Pop3Server, tmp_path: Path)
     assert ended.code == 1
     assert f"office: not polled now: outside its hours: {hours} (UTC)" in ended.err
     assert server.sessions == 0
+
+
+@pytest.mark.parametrize("new_uidls", ["pause", "adopt", "fetch"])
+async def test_a_renumbered_mailbox_is_not_delivered_again_unless_that_is_wished(
+    server: Pop3Server, box: Mailbox, tmp_path: Path, new_uidls: str
+) -> None:
+    """All known mails come under new UIDLs, and a new one with them."""
+    mails = [mail() for _ in range(12)]
+    box.plant(*mails)
+    async with at_work(tmp_path, server, keep=True, new_uidls=new_uidls) as (service, first):
+        assert first.mails == {"kept": 12}
+        box.mails.clear()
+        another = mail()
+        for number, raw in enumerate([*mails, another]):
+            box.plant(raw, uidl=b"again-%d" % number)
+
+        end = await service.poll()
+
+        if new_uidls == "pause":
+            assert (end.last_result, end.due_at) == ("paused", None)
+            assert "renumbered its mailbox: 12 of 13 mails" in (end.last_error or "")
+            assert service.got(*mails)
+        elif new_uidls == "adopt":
+            assert end.mails == {"kept": 13}
+            assert service.got(*mails, another)
+        else:
+            assert service.got(*mails, *mails, another)
+        assert box.deleted == []
+
+
+async def test_a_server_that_hides_mail_is_found_out(server: Pop3Server, box: Mailbox, tmp_path: Path) -> None:
+    """A mail that is not delivered yet is gone from the listing: from then on each is on our disk first."""
+    box.hides = True
+    box.plant(mail())
+    target = SmtpServer(lmtp=True)
+    await target.start()
+    await target.stop()
+    async with at_work(tmp_path, server, to=target.url) as (service, first):
+        assert first.mails == {"routed": 1}
+
+        for _ in range(2):  # an empty listing is believed when it is seen twice
+            await service.poll()
+
+        (found,) = service.there.events("mail_is_hidden_once_retrieved")
+        assert found["mails"] == 1
+        await service.poll()
+        assert len(service.there.events("mail_is_hidden_once_retrieved")) == 1
+
+
+async def test_a_mailbox_that_lists_in_parts_is_polled_until_nothing_new_comes(
+    server: Pop3Server, tmp_path: Path
+) -> None:
+    """Gmail shows a part of what there is, and more once that was fetched."""
+    account = server.mailbox("recent:office")
+    mails = [mail() for _ in range(5)]
+    stored = account.plant(*mails)
+    for late in stored[2:]:
+        late.listed = False
+
+    async with at_work(tmp_path, server, user="recent:office", interval="1h") as (service, first):
+        assert first.mails == {"deleted": 2}
+        assert server.sessions == 2
+        for late in stored[2:]:
+            late.listed = True
+        await service.poll()
+        assert service.got(*mails)
