@@ -61,3 +61,15 @@ def headings(text: str) -> set[str]:
     """Return the anchors of a page's headings, as GitHub and Gitea name them."""
     found = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in found}
+
+
+def test_every_quirk_has_the_tests_that_the_table_names() -> None:
+    """The table of what POP3 servers do leads to dialogues and tests that are there."""
+    tests = DOCS.parent / "tests"
+    table = (tests / "dialogs" / "README.md").read_text()
+    source = "".join(path.read_text() for path in tests.rglob("test_*.py"))
+
+    for name in re.findall(r"`(\w+\.txt)`", table):
+        assert (tests / "dialogs" / name).exists(), name
+    for name in re.findall(r"`(test_\w+)`", table):
+        assert f"def {name}(" in source, name

@@ -9,6 +9,8 @@ A file begins with a sentence after `#`. Then, a line each:
     c signs in by plain  first of all: how it does, instead of "auto"
     s cuts               the server hangs up
     s is silent          the server says nothing until the client goes
+    s drips x            the server sends this, again and again, slower than any server should, until the client goes
+    s repeats x          the same, as fast as it can
     c connects           the client must connect (again)
     = listed 1 2         what the client made of it so far
 
@@ -34,7 +36,7 @@ from fetcher.link import Link
 from fetcher.streams import Limits
 
 DIALOGUES: Final = {path.stem: path.read_text() for path in Path(__file__).parent.glob("*.txt")}
-HASTY: Final = Limits(connect=5, greeting=1, doubt=2, idle=1)
+HASTY: Final = Limits(connect=5, greeting=1, idle=1, reply=2, multi_line=1024 * 1024, mail=1024 * 1024)
 """One second stands for a minute, where a server is silent; elsewhere it is long."""
 
 SIGNS_IN: Final = "c signs in by "
@@ -58,19 +60,24 @@ class Collected:
 async def act(server: Server, auth: Auth) -> list[str]:
     """Empty the mailbox as a session does; return what came of each step."""
     told: list[str] = []
+    connection: Connection | None = None
     try:
         connection = await Connection.open(Link(server=server), limits=HASTY)
-        try:
-            await _session(connection, auth, told)
-        finally:
-            connection.abort()
+        await _session(connection, auth, told)
     except PollError as error:
         told.append(f"{error.result} error: {str(error).removeprefix(f'{server}: ').replace(str(server), 'HOST PORT')}")
+        if connection is not None and connection.broke_ahead:
+            told.append("fewer commands ahead from now on")
+    finally:
+        if connection is not None:
+            connection.abort()
     return told
 
 
 async def _session(connection: Connection, auth: Auth, told: list[str]) -> None:
     await connection.authenticate("ann", "secret", auth)
+    if delay := await connection.own_login_delay():
+        told.append(f"{delay} s between sign-ins")
     listing = await identify(connection, await connection.listing(), doubted=(), recall=_nothing)
     told.append(" ".join(["listed", *(str(mail.number) for mail in listing)]))
     for mail in listing:
@@ -140,6 +147,8 @@ class Script:
                     assert said.startswith(text), f"the client said {said!r} instead of {text!r} and more"
                 case ["s", "cuts"]:
                     writer.close()
+                case ["s", "drips" | "repeats" as how, text]:
+                    await _repeat(writer, _octets(text), fast=how == "repeats")
                 case ["s", "is", "silent"]:
                     assert await reader.read() == b""
                 case ["c", "connects"]:
@@ -154,6 +163,15 @@ class Script:
         reader, writer = await self._clients.get()
         writers.append(writer)
         return reader, writer
+
+
+async def _repeat(writer: asyncio.StreamWriter, octets: bytes, *, fast: bool) -> None:
+    """Send these octets until the client goes."""
+    with suppress(OSError):
+        while not writer.is_closing():
+            writer.write(octets * (1000 if fast else 1))
+            await writer.drain()
+            await asyncio.sleep(0 if fast else 0.1)
 
 
 def _octets(text: str) -> bytes:

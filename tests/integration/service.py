@@ -133,7 +133,7 @@ def install(
     to: str = MAILDIR,
     password: str = PASSWORD,
     targets: Mapping[str, Mapping[str, object]] | None = None,
-    **service: str,
+    **service: object,
 ) -> Installation:
     """Write pps.toml, with one target `local` unless others are given, and the file of each profile's password."""
     sections = ["[service]", *_lines(service)]
