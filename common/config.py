@@ -18,6 +18,7 @@ from common.failures import UsageError
 from common.messages import one_line
 from common.profile import PROFILE_FILES, PROFILE_SECRETS, Name, Profile, Tls
 from common.server_keys import Reference
+from common.target_auth import TargetAuth
 from common.target_url import encryption, parse_target, refused_target
 
 MAX_FILE: Final = 16 * 1024 * 1024
@@ -120,7 +121,12 @@ class TargetSettings(BaseModel):
     )
     connections: int = Field(default=16, strict=True, ge=1, le=256, description="Most connections at a time.")
     user: str | None = Field(default=None, min_length=1, description="The account, where the target asks for one.")
-    password: Reference | None = Field(default=None, description="Where the account's password is found.")
+    password: Reference | None = Field(
+        default=None, description="Where the account's password is found; with xoauth2, the access token."
+    )
+    auth: TargetAuth = Field(default=TargetAuth.AUTO, description="auto, plain, login, cram-md5 or xoauth2.")
+    client_cert: str | None = Field(default=None, min_length=1, description="A certificate file to show the target.")
+    client_key: str | None = Field(default=None, min_length=1, description="Its key, where it is in another file.")
 
     @field_validator("url")
     @classmethod
@@ -145,6 +151,12 @@ class TargetSettings(BaseModel):
         if (self.user is None) != (self.password is None):
             here, missing = ("password", "user") if self.user is None else ("user", "password")
             raise ValueError(f"{here} is there without {missing}: an account needs both")
+        if self.auth is not TargetAuth.AUTO and self.user is None:
+            raise ValueError(f'auth = "{self.auth}" is there without user and password')
+        if self.client_key is not None and self.client_cert is None:
+            raise ValueError("client_key is there without client_cert")
+        if self.client_cert is not None and encryption(parse_target(self.url), self.tls) is Tls.NONE:
+            raise ValueError('client_cert: nothing is encrypted there: set tls = "starttls", or write smtps://')
         return self
 
     def anchored(self, base: Path) -> Self:
@@ -153,6 +165,8 @@ class TargetSettings(BaseModel):
             "url": _anchored_url(self.url, base),
             "refused": self.refused if self.refused == QUARANTINE else _anchored_url(self.refused, base),
             "ca": None if self.ca is None else str(base / self.ca),
+            "client_cert": None if self.client_cert is None else str(base / self.client_cert),
+            "client_key": None if self.client_key is None else str(base / self.client_key),
             "password": None if self.password is None else _after("file:", self.password, base),
         }
         return self.model_copy(update=changes)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from weakref import WeakKeyDictionary
 
 from common.config import QUARANTINE, Config, TargetSettings
@@ -11,6 +12,7 @@ from common.secrets import resolve
 from common.target_url import refused_target
 from common.worker import Parts, Worker
 from deliverer.make import make_target
+from deliverer.sign_in import Account
 from deliverer.target import Target, TargetOptions
 from deliverer.work import DelivererWorker
 
@@ -44,7 +46,7 @@ class TargetMaker:
     async def _target(self, name: str, settings: TargetSettings, standing: Mapping[str, Target]) -> Target:
         options = await self._resolved(name, settings)
         there = standing.get(name)
-        if there is not None and options.ca is None and self._options.get(there) == options:
+        if there is not None and options.ca is options.client_cert is None and self._options.get(there) == options:
             return there  # a file of certificates may hold others by now
         made = make_target(name, options, installation=self._parts.ledger.installation, log=self._parts.log)
         self._options[made] = options
@@ -59,17 +61,25 @@ class TargetMaker:
             sender=settings.sender,
             connections=settings.connections,
             refused_to="" if settings.refused == QUARANTINE else refused_target(name),
-            user=settings.user,
-            password=await self._password(name, settings),
+            account=await self._account(name, settings),
+            client_cert=settings.client_cert,
+            client_key=settings.client_key,
         )
 
-    async def _password(self, name: str, settings: TargetSettings) -> str | None:
-        if settings.password is None:
+    async def _account(self, name: str, settings: TargetSettings) -> Account | None:
+        """Return as whom to sign in; a secret that isn't there at the start is a mistake, later it is an outage."""
+        if settings.user is None or settings.password is None:
             return None
+        secret = partial(_secret, settings.password, self._parts)
         try:
-            return (await resolve(settings.password, base=self._parts.config.base)).reveal()
+            await secret()
         except PpsError as error:
             raise type(error)(f"[target.{name}] password: {error}") from error
+        return Account(user=settings.user, reference=settings.password, secret=secret, auth=settings.auth)
+
+
+async def _secret(reference: str, parts: Parts) -> str:
+    return (await resolve(reference, base=parts.config.base)).reveal()
 
 
 if __name__ == "__main__":

@@ -12,11 +12,13 @@ from typing import Any, Final
 import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 
+from common.failures import PpsError
 from common.messages import Stage
 from common.profile import Tls
 from common.target_url import TargetUrl, Transport
 from deliverer.attempt import Attempt
 from deliverer.replies import attempt_of, broken, is_positive, reason_of, reply_of
+from deliverer.sign_in import Account, sign_in
 from deliverer.target import BeforeDot
 from deliverer.transaction import Deadlines, Envelope, Transaction
 
@@ -33,8 +35,7 @@ class SessionSettings:
     url: TargetUrl
     tls: Tls  # implicit, starttls or none
     context: ssl.SSLContext | None
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
+    account: Account | None = None
     deadlines: Deadlines = field(default_factory=Deadlines)
 
 
@@ -53,6 +54,15 @@ def tls_context(tls: Tls, ca: str | None) -> ssl.SSLContext | None:
     context = ssl.create_default_context(cafile=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def show_certificate(context: ssl.SSLContext, certificate: str, key: str | None) -> None:
+    """Have a context show our certificate where the server asks for one; raises OSError, and ValueError for its key."""
+
+    def no_passphrase() -> str:
+        raise ValueError("its key is encrypted: decrypt it, and chmod 600")
+
+    context.load_cert_chain(certificate, key, password=no_passphrase)
 
 
 def _trouble(error: Exception) -> str:
@@ -91,6 +101,9 @@ class Session:
             client.close()
             attempt = attempt_of(reply_of(error.code, error.message), Stage.CONNECT)
             raise UnreachableError(attempt) from error
+        except PpsError as error:  # the secret can't be found now
+            client.close()
+            raise UnreachableError(broken(Stage.CONNECT, f"{settings.url}: password: {error}")) from error
         except (aiosmtplib.SMTPException, OSError) as error:  # ssl.SSLError is an OSError
             client.close()
             raise UnreachableError(broken(Stage.CONNECT, f"{settings.url}: {_trouble(error)}")) from error
@@ -171,8 +184,8 @@ async def _prepare(client: aiosmtplib.SMTP, settings: SessionSettings) -> None:
             raise aiosmtplib.SMTPException('the target offers no STARTTLS; tls = "none" would send mail in cleartext')
         await client.starttls()
         await _greet(client)  # what was said before may be forged (RFC 3207, section 4.2)
-    if settings.user is not None:
-        await client.login(settings.user, settings.password or "")
+    if settings.account is not None:
+        await sign_in(client, settings.account)
 
 
 async def _greet(client: aiosmtplib.SMTP) -> None:

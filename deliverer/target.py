@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from common.messages import DeliveryJob
 from common.profile import Tls
 from deliverer.attempt import Attempt
 from deliverer.content import ContentSource
+from deliverer.sign_in import Account
 
 BeforeDot = Callable[[], Awaitable[bool]]
 """Asked right before the step that can't be taken back; False: the claim is another's by now, so take no such step."""
@@ -19,7 +20,7 @@ class ClaimLostError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetOptions:
-    """A target's settings, its secret resolved."""
+    """A target's settings, and where its secret is asked for."""
 
     url: str
     tls: Tls = Tls.AUTO
@@ -28,8 +29,9 @@ class TargetOptions:
     sender: str | None = None  # the envelope sender of all mail; "" or "<>": the null sender
     connections: int = 16  # most at a time; a Maildir's threads
     refused_to: str = ""  # the target that takes what this one refuses; "": a person must look
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
+    account: Account | None = None
+    client_cert: str | None = None  # PEM file to show the server
+    client_key: str | None = None  # None: in the same file
 
 
 class Target(ABC):

@@ -37,6 +37,8 @@ url = "lmtp://127.0.0.1:24"            # smtp:// smtps:// lmtp:// lmtp+unix:/pat
 # connections = 16                     # the most at a time
 # user = "pps"                         # an account, where the target asks for one
 # password = "file:target.password"
+# auth = "auto"                        # plain, login, cram-md5, or xoauth2, whose password is an access token
+# client_cert = "pps.pem"              # a certificate to show the target; client_key, if its key is in another file
 
 # A profile is one remote mailbox and its local side. Add a [[profile]] for each.
 [[profile]]

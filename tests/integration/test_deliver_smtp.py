@@ -11,10 +11,12 @@ import pytest
 import pytest_asyncio
 
 from common.blobs import NoBlobError
-from common.failures import Scope, UsageError
+from common.failures import PpsError, Scope, UsageError
 from common.folder_blobs import FolderBlobs
 from common.messages import Result, Stage
 from common.profile import Tls
+from common.target_auth import TargetAuth
+from deliverer.sign_in import Account
 from deliverer.smtp import SmtpTarget
 from deliverer.target import ClaimLostError, Target, TargetOptions
 from deliverer.transaction import Deadlines
@@ -403,24 +405,94 @@ async def test_server_without_starttls_gets_no_cleartext(server: SmtpServer) -> 
     await target.close()
 
 
-async def test_login_is_done_and_a_refused_one_is_an_outage_without_the_secret() -> None:
-    """A wrong password is the administrator's to mend: all mail waits, and nothing shows the password."""
-    async with SmtpServer(extensions=("AUTH PLAIN",)) as server:
-        target = smtp_at(server.url, user="pps", password="canary")
-        assert (await deliver(target, job_of())).result is Result.DELIVERED
+def account(auth: TargetAuth = TargetAuth.AUTO) -> Account:
+    """Return an account whose secret must never be shown."""
+
+    async def secret() -> str:
+        return "canary"
+
+    return Account(user="pps", reference="env:CANARY", secret=secret, auth=auth)
+
+
+@pytest.mark.parametrize(
+    ("offered", "auth", "said"),
+    [
+        ("PLAIN LOGIN", TargetAuth.AUTO, ["AUTH PLAIN AHBwcwBjYW5hcnk="]),
+        ("LOGIN XOAUTH2", TargetAuth.AUTO, ["AUTH LOGIN cHBz", "Y2FuYXJ5"]),
+        ("PLAIN LOGIN", TargetAuth.LOGIN, ["AUTH LOGIN cHBz", "Y2FuYXJ5"]),
+        ("PLAIN XOAUTH2", TargetAuth.XOAUTH2, ["AUTH XOAUTH2 dXNlcj1wcHMBYXV0aD1CZWFyZXIgY2FuYXJ5AQE="]),
+        ("XOAUTH2", TargetAuth.AUTO, []),
+        ("PLAIN", TargetAuth.XOAUTH2, []),
+    ],
+)
+async def test_the_mechanism_that_is_asked_for_is_used(offered: str, auth: TargetAuth, said: list[str]) -> None:
+    """By itself one that takes a password: it is never sent as a token. Without one, all mail waits, and it is said."""
+    async with SmtpServer(extensions=(f"AUTH {offered}",)) as server:
+        server.replies("AUTH LOGIN", "334 UGFzc3dvcmQ6")
+        server.replies("Y2Fu", "235 2.7.0 OK")
+        target = smtp_at(server.url, account=account(auth))
+
+        attempt = await deliver(target, job_of())
+
+        assert [line for line in server.commands if line.startswith(("AUTH", "Y2Fu"))] == said
+        assert (attempt.result is Result.DELIVERED, attempt.is_outage) == (bool(said), not said)
+        assert said or f"it offers {offered}" in attempt.reply
         await target.close()
-        server.replies("AUTH", "535 5.7.8 no")
-        target = smtp_at(server.url, user="pps", password="canary")
+
+
+async def test_a_secret_that_can_not_be_found_is_an_outage() -> None:
+    """It is asked for at each connection, so a token is fresh; where the command for it fails, mail waits."""
+
+    async def away() -> str:
+        raise PpsError("command:token: it ended with 1")
+
+    async with SmtpServer(extensions=("AUTH PLAIN",)) as server:
+        target = smtp_at(server.url, account=Account(user="pps", reference="command:token", secret=away))
 
         attempt = await deliver(target, job_of())
 
         assert attempt.is_outage
-        assert "canary" not in repr(attempt) + repr(TargetOptions(url=server.url, password="canary"))
+        assert attempt.reply.endswith("password: command:token: it ended with 1")
+        await target.close()
+
+
+async def test_a_client_certificate_is_shown(tmp_path: Path) -> None:
+    """A server that asks for one takes mail with it, and none without."""
+    certificates = issue(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificates.ca))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(certificates.chain, certificates.key)
+    async with SmtpServer(context=context, implicit_tls=True) as server:
+        ca, cert, key = (str(path) for path in (certificates.ca, certificates.chain, certificates.key))
+        target = smtp_at(server.url, ca=ca, client_cert=cert, client_key=key)
+        without = smtp_at(server.url, ca=ca)
+
+        assert (await deliver(target, job_of())).result is Result.DELIVERED
+        assert (await deliver(without, job_of())).is_outage
+        await target.close()
+        await without.close()
+
+
+async def test_login_is_done_and_a_refused_one_is_an_outage_without_the_secret() -> None:
+    """A wrong password is the administrator's to mend: all mail waits, and nothing shows the password."""
+    async with SmtpServer(extensions=("AUTH PLAIN",)) as server:
+        target = smtp_at(server.url, account=account())
+        assert (await deliver(target, job_of())).result is Result.DELIVERED
+        await target.close()
+        server.replies("AUTH", "535 5.7.8 no")
+        target = smtp_at(server.url, account=account())
+
+        attempt = await deliver(target, job_of())
+
+        assert attempt.is_outage
+        assert "canary" not in repr(attempt) + repr(TargetOptions(url=server.url, account=account()))
         await target.close()
 
 
 def test_missing_certificate_file_is_named_at_the_start() -> None:
     """A typo in a path is found before the first mail."""
+    with pytest.raises(UsageError, match=r"\[target.local\] client_cert: can't use /no/such/file"):
+        smtp_at("smtps://mail.example.com", client_cert="/no/such/file")
     with pytest.raises(UsageError, match=r"\[target.local\] ca: /no/such/file"):
         smtp_at("smtps://mail.example.com", ca="/no/such/file")
 
