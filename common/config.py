@@ -5,21 +5,22 @@ The keys of `[[profile]]` live in `common/profile.py`. Nothing is opened, resolv
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote, unquote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from common.circles import check_circles
 from common.config_errors import meant, model_complaint, nearest, toml_complaint
 from common.failures import UsageError
 from common.messages import one_line
-from common.profile import PROFILE_FILES, PROFILE_SECRETS, Name, Profile, Tls
+from common.notice_settings import Notices
+from common.profile import PROFILE_FILES, PROFILE_SECRETS, Name, Profile
 from common.server_keys import Reference
-from common.target_auth import TargetAuth
-from common.target_url import encryption, parse_target, refused_target
+from common.target_settings import TargetSettings, anchored_after, shown_scheme
+from common.target_url import QUARANTINE, refused_target
 
 MAX_FILE: Final = 16 * 1024 * 1024
 """Octets of a configuration: 100,000 profiles fit; what is larger is the wrong file."""
@@ -27,12 +28,9 @@ MAX_FILE: Final = 16 * 1024 * 1024
 MANAGED_BY_FILE: Final = "file"
 """Who wrote a profile into the ledger: the configuration file."""
 
-QUARANTINE: Final = "quarantine"
-"""The `refused` of a target whose refusals wait for a person."""
-
 M = TypeVar("M", bound=BaseModel)
 
-_SECTIONS: Final = ("[service]", "[target.NAME]", "[[profile]]")
+_SECTIONS: Final = ("[service]", "[target.NAME]", "[notices]", "[[profile]]")
 _SHARED_LEDGER: Final = "postgresql://USER@HOST/DATABASE"
 _SHARED_BROKER: Final = "amqp://USER:PASSWORD@HOST:5672/VHOST"
 _EXACT: Final = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -71,7 +69,7 @@ class Service(BaseModel):
             raise ValueError("has three slashes before a relative file, four before an absolute one: sqlite:///pps.db")
         if scheme not in {"sqlite", "postgresql"} or not rest.startswith("//") or not rest.strip("/"):
             raise ValueError(
-                f"{_scheme(url)} is not sqlite:///FILE or {_SHARED_LEDGER}{meant(url, ('sqlite', 'postgresql'))}"
+                f"{shown_scheme(url)} is not sqlite:///FILE or {_SHARED_LEDGER}{meant(url, ('sqlite', 'postgresql'))}"
             )
         return url
 
@@ -81,7 +79,7 @@ class Service(BaseModel):
         scheme, _, rest = url.partition("://")
         if url != "memory:" and (scheme not in {"amqp", "amqps"} or not rest):
             mend = meant(url, ("memory", "amqp", "amqps"))
-            raise ValueError(f'{_scheme(url)} is not "memory:" or {_SHARED_BROKER}{mend}')
+            raise ValueError(f'{shown_scheme(url)} is not "memory:" or {_SHARED_BROKER}{mend}')
         return url
 
     @field_validator("blobs")
@@ -89,85 +87,16 @@ class Service(BaseModel):
     def _blobs_are_known(cls, url: str) -> str:
         scheme, _, rest = url.partition(":")
         if scheme != "file" or not rest:
-            raise ValueError(f"{_scheme(url)} is not file:FOLDER{meant(url, ('file',))}")
+            raise ValueError(f"{shown_scheme(url)} is not file:FOLDER{meant(url, ('file',))}")
         return url
 
     def anchored(self, base: Path) -> Self:
         """Return the section with its relative paths made absolute: they start at the file's folder."""
         changes = {
-            "ledger": _after("sqlite:///", self.ledger, base),
+            "ledger": anchored_after("sqlite:///", self.ledger, base),
             "blobs": f"file:{quote(str(base / unquote(self.blobs.removeprefix('file:'))))}",
             "log": self.log if self.log == "-" else str(base / self.log),
-            "key": _after("file:", self.key, base),
-        }
-        return self.model_copy(update=changes)
-
-
-class TargetSettings(BaseModel):
-    """A `[target.NAME]` section: one place that takes deliveries."""
-
-    model_config = _EXACT
-
-    url: str = Field(
-        description="lmtp://HOST[:PORT], lmtp+unix:PATH, smtp://HOST[:PORT], smtps://HOST or maildir:PATH."
-    )
-    tls: Tls = Field(default=Tls.AUTO, description="auto, implicit, starttls or none.")
-    ca: str | None = Field(default=None, min_length=1, description="A file of certificates to trust for this target.")
-    received: bool = Field(default=True, strict=True, description="Whether mail gets a Received field; else one line.")
-    sender: str | None = Field(default=None, description="The envelope sender of all mail; else its Return-Path.")
-    refused: str = Field(
-        default=QUARANTINE,
-        description='What becomes of mail it refuses for good: "quarantine" (the remote mail stays) or maildir:PATH.',
-    )
-    connections: int = Field(default=16, strict=True, ge=1, le=256, description="Most connections at a time.")
-    user: str | None = Field(default=None, min_length=1, description="The account, where the target asks for one.")
-    password: Reference | None = Field(
-        default=None, description="Where the account's password is found; with xoauth2, the access token."
-    )
-    auth: TargetAuth = Field(default=TargetAuth.AUTO, description="auto, plain, login, cram-md5 or xoauth2.")
-    client_cert: str | None = Field(default=None, min_length=1, description="A certificate file to show the target.")
-    client_key: str | None = Field(default=None, min_length=1, description="Its key, where it is in another file.")
-
-    @field_validator("url")
-    @classmethod
-    def _url_is_known(cls, url: str) -> str:
-        return str(parse_target(url))
-
-    @field_validator("refused")
-    @classmethod
-    def _refused_is_known(cls, value: str) -> str:
-        if value == QUARANTINE:
-            return value
-        if not value.startswith("maildir:"):
-            raise ValueError(f'{_scheme(value)} is not "{QUARANTINE}" or maildir:PATH')
-        return str(parse_target(value))
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        try:
-            encryption(parse_target(self.url), self.tls)
-        except ValueError as error:
-            raise ValueError(f"tls: {error}") from error
-        if (self.user is None) != (self.password is None):
-            here, missing = ("password", "user") if self.user is None else ("user", "password")
-            raise ValueError(f"{here} is there without {missing}: an account needs both")
-        if self.auth is not TargetAuth.AUTO and self.user is None:
-            raise ValueError(f'auth = "{self.auth}" is there without user and password')
-        if self.client_key is not None and self.client_cert is None:
-            raise ValueError("client_key is there without client_cert")
-        if self.client_cert is not None and encryption(parse_target(self.url), self.tls) is Tls.NONE:
-            raise ValueError('client_cert: nothing is encrypted there: set tls = "starttls", or write smtps://')
-        return self
-
-    def anchored(self, base: Path) -> Self:
-        """Return the section with its relative paths made absolute."""
-        changes = {
-            "url": _anchored_url(self.url, base),
-            "refused": self.refused if self.refused == QUARANTINE else _anchored_url(self.refused, base),
-            "ca": None if self.ca is None else str(base / self.ca),
-            "client_cert": None if self.client_cert is None else str(base / self.client_cert),
-            "client_key": None if self.client_key is None else str(base / self.client_key),
-            "password": None if self.password is None else _after("file:", self.password, base),
+            "key": anchored_after("file:", self.key, base),
         }
         return self.model_copy(update=changes)
 
@@ -179,6 +108,7 @@ class Config:
     service: Service
     targets: Mapping[str, TargetSettings]
     profiles: tuple[Profile, ...]
+    notices: Notices = field(default_factory=Notices)
     path: Path  # as the user named it, for complaints
 
     @property
@@ -241,7 +171,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _checked(document: dict[str, Any], path: Path) -> Config:
     for section in document:
-        if section not in {"service", "target", "profile"}:
+        if section not in {"service", "target", "notices", "profile"}:
             written = f"[{one_line(section, 64)}]"
             raise UsageError(f"unknown section {written}: {nearest(written, _SECTIONS)}")
     base = path.absolute().parent
@@ -253,7 +183,18 @@ def _checked(document: dict[str, Any], path: Path) -> Config:
     profiles = _profiles(document.get("profile", []), base)
     check_profiles(profiles, targets)
     check_circles(profiles, {name: target.url for name, target in targets.items()})
-    return Config(service=checked, targets=targets, profiles=profiles, path=path)
+    notices = _notices(document.get("notices", {}), targets)
+    return Config(service=checked, targets=targets, profiles=profiles, notices=notices, path=path)
+
+
+def _notices(table: object, targets: Mapping[str, TargetSettings]) -> Notices:
+    if not isinstance(table, dict):
+        raise UsageError("[notices] is one section, with single brackets")
+    notices = _model(Notices, table, "[notices]")
+    if notices.target is not None and notices.target not in targets:
+        known = nearest(notices.target, targets)
+        raise UsageError(f"[notices] target: there is no [target.{notices.target}]: {known}")
+    return notices
 
 
 def _targets(tables: object, base: Path) -> dict[str, TargetSettings]:
@@ -282,11 +223,6 @@ def _bad_mail(targets: Mapping[str, TargetSettings]) -> dict[str, TargetSettings
     return implied
 
 
-def _anchored_url(text: str, base: Path) -> str:
-    url = parse_target(text)
-    return str(replace(url, path=str(base / url.path)) if url.path else url)
-
-
 def _profiles(tables: object, base: Path) -> tuple[Profile, ...]:
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise UsageError("[profile] may be there several times: write [[profile]], with double brackets")
@@ -302,7 +238,9 @@ def anchored_profile(profile: Profile, base: Path) -> Profile:
     """Return the profile with its relative paths made absolute: it goes into the ledger, for workers elsewhere."""
     files = {key: str(base / path) for key in PROFILE_FILES if (path := getattr(profile, key)) is not None}
     secrets = {
-        key: _after("file:", kept, base) for key in PROFILE_SECRETS if (kept := getattr(profile, key)) is not None
+        key: anchored_after("file:", kept, base)
+        for key in PROFILE_SECRETS
+        if (kept := getattr(profile, key)) is not None
     }
     return profile.model_copy(update=files | secrets)
 
@@ -337,13 +275,3 @@ def _model(model: type[M], table: dict[str, Any], place: str) -> M:
         return model.model_validate(table)
     except ValidationError as error:
         raise UsageError(f"{place} {model_complaint(error, model)}") from error
-
-
-def _after(prefix: str, text: str, base: Path) -> str:
-    return f"{prefix}{base / text.removeprefix(prefix)}" if text.startswith(prefix) else text
-
-
-def _scheme(url: str) -> str:
-    """Return what may be shown of a URL that may hold a password."""
-    scheme, separator, _ = url.partition(":")
-    return f'"{one_line(scheme, 16)}{separator}…"' if separator else f'"{one_line(url, 64)}"'

@@ -8,10 +8,11 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from common.config import MANAGED_BY_FILE, Config, Service, TargetSettings, load_config
+from common.config import MANAGED_BY_FILE, Config, Service, load_config
 from common.failures import PpsError
 from common.ledger.profiles import stored
 from common.messages import one_line
+from common.target_settings import TargetSettings
 from common.worker import Parts, Reconfigurable, Worker, run_in_order
 
 

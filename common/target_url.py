@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +16,9 @@ PLACEHOLDERS: Final = ("user", "domain", "detail")
 
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
+
+QUARANTINE: Final = "quarantine"
+"""The `refused` of a target whose refusals wait for a person."""
 
 REFUSED_SUFFIX: Final = "-refused"
 
@@ -78,6 +81,12 @@ def parse_target(url: str) -> TargetUrl:
     if transport is Transport.LMTP_UNIX:
         return TargetUrl(transport=transport, path=_path(rest, transport))
     return _network(transport, rest)
+
+
+def anchored_target(text: str, base: Path) -> str:
+    """Return a target's URL with its path, if it has one, made absolute."""
+    url = parse_target(text)
+    return str(replace(url, path=str(base / url.path)) if url.path else url)
 
 
 def encryption(url: TargetUrl, tls: Tls) -> Tls:

@@ -2,17 +2,17 @@
 
 import sys
 from collections.abc import Mapping
-from functools import partial
 from weakref import WeakKeyDictionary
 
-from common.config import QUARANTINE, Config, TargetSettings
-from common.failures import PpsError
+from common.config import Config
+from common.ledger.notice_board import NoticeBoard
 from common.role import run_role
-from common.secrets import resolve
-from common.target_url import refused_target
+from common.target_settings import TargetSettings
+from common.target_url import QUARANTINE, refused_target
 from common.worker import Parts, Worker
+from deliverer.account import account_of
 from deliverer.make import make_target
-from deliverer.sign_in import Account
+from deliverer.notices import Notifier
 from deliverer.target import Target, TargetOptions
 from deliverer.work import DelivererWorker
 
@@ -20,16 +20,22 @@ from deliverer.work import DelivererWorker
 async def build(parts: Parts) -> tuple[Worker, ...]:
     """Return what delivers to all targets of the configuration; raises PpsError that names the key."""
     maker = TargetMaker(parts)
-    return (
-        DelivererWorker(
-            broker=parts.broker,
-            ledger=parts.ledger,
-            blobs=parts.blobs,
-            targets=await maker.make(parts.config, {}),
-            log=parts.log,
-            make=maker.make,
-        ),
+    deliverer = DelivererWorker(
+        broker=parts.broker,
+        ledger=parts.ledger,
+        blobs=parts.blobs,
+        targets=await maker.make(parts.config, {}),
+        log=parts.log,
+        make=maker.make,
     )
+    notifier = Notifier(
+        settings=parts.config.notices,
+        board=NoticeBoard(parts.ledger),
+        blobs=parts.blobs,
+        targets=lambda: deliverer.targets,
+        log=parts.log,
+    )
+    return notifier, deliverer  # in this order they stop: a notice that is being sent needs its target
 
 
 class TargetMaker:
@@ -61,25 +67,10 @@ class TargetMaker:
             sender=settings.sender,
             connections=settings.connections,
             refused_to="" if settings.refused == QUARANTINE else refused_target(name),
-            account=await self._account(name, settings),
+            account=await account_of(name, settings, self._parts.config.base),
             client_cert=settings.client_cert,
             client_key=settings.client_key,
         )
-
-    async def _account(self, name: str, settings: TargetSettings) -> Account | None:
-        """Return as whom to sign in; a secret that isn't there at the start is a mistake, later it is an outage."""
-        if settings.user is None or settings.password is None:
-            return None
-        secret = partial(_secret, settings.password, self._parts)
-        try:
-            await secret()
-        except PpsError as error:
-            raise type(error)(f"[target.{name}] password: {error}") from error
-        return Account(user=settings.user, reference=settings.password, secret=secret, auth=settings.auth)
-
-
-async def _secret(reference: str, parts: Parts) -> str:
-    return (await resolve(reference, base=parts.config.base)).reveal()
 
 
 if __name__ == "__main__":

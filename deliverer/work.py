@@ -59,6 +59,11 @@ class DelivererWorker:
         self._lanes: dict[str, _Working] = {}
         self._changed = asyncio.Event()
 
+    @property
+    def targets(self) -> Mapping[str, Target]:
+        """The targets in force."""
+        return self._targets
+
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set, then finish or cut what is under way; each lane closes its target."""
         async with asyncio.TaskGroup() as group:

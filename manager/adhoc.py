@@ -12,12 +12,13 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from common.config import Config, Service, TargetSettings, anchored_profile
+from common.config import Config, Service, anchored_profile
 from common.config_errors import model_complaint
 from common.failures import UsageError
 from common.profile import Profile
 from common.routing_policy import RoutingPolicy
 from common.secrets import KINDS, REFERENCE
+from common.target_settings import TargetSettings
 
 NAME: Final = "pull"
 

@@ -40,6 +40,14 @@ url = "lmtp://127.0.0.1:24"            # smtp:// smtps:// lmtp:// lmtp+unix:/pat
 # auth = "auto"                        # plain, login, cram-md5, or xoauth2, whose password is an access token
 # client_cert = "pps.pem"              # a certificate to show the target; client_key, if its key is in another file
 
+# Who is told of what needs a person: stopped profiles, targets that are down, quarantine, mail that is too large.
+# [notices]
+# to = "postmaster"                    # of the profile's first domain; "local_user", or an address
+# target = "local"                     # through which target; else the profile's own
+# webhook = "https://chat.example.com/hooks/…"  # JSON is posted there
+# down_after = "15m"                   # how long a target may take nothing
+# every = "15m"                        # most often: what comes meanwhile comes together
+
 # A profile is one remote mailbox and its local side. Add a [[profile]] for each.
 [[profile]]
 name = "office"

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from common.notice import NOTICE_CAME_BACK, NOTICE_FIELD
 from router.headers import Field
 
 MAX_RECEIVED: Final = 50
@@ -31,6 +32,8 @@ _TRACE: Final = re.compile(rb"\s*+([0-9a-f-]{36})\s++\S++\s++(\S++)\s*+", re.IGN
 
 def loop_reason(fields: Sequence[Field], installation: str, recipients: Collection[str]) -> str | None:
     """Return why a mail that goes to `recipients` is in a loop, None if it isn't."""
+    if any(field.name == NOTICE_FIELD.lower() and _names(field.value.strip(), installation) for field in fields):
+        return NOTICE_CAME_BACK
     received = sum(field.name == "received" for field in fields)
     if received > MAX_RECEIVED:
         return f"loop: more than {MAX_RECEIVED} Received fields"
@@ -61,7 +64,7 @@ def _traces(fields: Sequence[Field], installation: str) -> Counter[str]:
 
 
 def _names(found: bytes, installation: str) -> bool:
-    return found.decode().lower() == installation.lower()
+    return found.decode(errors="replace").lower() == installation.lower()
 
 
 def _text(recipient: bytes) -> str:

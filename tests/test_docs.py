@@ -6,8 +6,9 @@ from typing import Final
 
 import pytest
 
-from common.config import Service, TargetSettings
+from common.config import Service
 from common.profile import Profile
+from common.target_settings import TargetSettings
 from tests.reference.blocks import BLOCKS, DOCS, blocks_of, pages, renewed
 
 PAGES: Final = [DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]

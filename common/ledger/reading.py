@@ -109,6 +109,12 @@ async def paused_targets(connection: AsyncConnection) -> dict[str, str]:
     return {row.name: row.reason for row in (await connection.execute(query)).all()}
 
 
+async def enabled_profiles(connection: AsyncConnection) -> list[tuple[str, Profile]]:
+    """Return id and settings of every profile that is enabled."""
+    rows = (await connection.execute(select(profiles).where(profiles.c.enabled).order_by(profiles.c.name))).all()
+    return [(row.id, Profile.from_json(row.settings)) for row in rows]
+
+
 async def status(connection: AsyncConnection) -> Status:
     """Return how all stands, for `pps status` and `pps pull`."""
     time = await clock(connection)

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 """The newest migration: what a worker of this version needs to find."""
 
 metadata: Final = MetaData()
@@ -184,6 +184,22 @@ targets: Final = Table(
     Column("doubted_since", BigInteger),
     Column("doubted_until", BigInteger),  # its "no such user" is not believed until then
     Column("doubt", String(512)),  # why
+)
+
+notices: Final = Table(
+    "notices",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("subject", String(128), nullable=False),  # what it is about: told of once
+    Column("profile_id", String(36)),
+    Column("text", String(512), nullable=False),
+    Column("found_at", BigInteger, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("claimed_until", BigInteger),
+    Column("sent_at", BigInteger),
+    UniqueConstraint("kind", "subject", name="uq_notices_kind_subject"),
+    Index("ix_notices_sent", "sent_at"),
 )
 
 grants: Final = Table(

@@ -8,12 +8,14 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from common.config import Config, TargetSettings
+from common.config import Config
 from common.failures import PollError, PollResult, PpsError
 from common.messages import one_line
 from common.profile import Profile
 from common.secrets import STORED, resolve
+from common.target_settings import TargetSettings
 from common.target_url import Transport, parse_target
+from deliverer.account import account_of
 from deliverer.maildir_path import base_of
 from deliverer.make import make_target
 from deliverer.target import TargetOptions
@@ -34,11 +36,14 @@ async def target_check(name: str, settings: TargetSettings, config: Config, log:
     """Connect, greet, encrypt and sign in as a deliverer would; of a Maildir, look at its folder."""
     area = f"target {name}"
     try:
-        secret = None if settings.password is None else (await resolve(settings.password, base=config.base)).reveal()
-    except PpsError as error:
-        return problem(area, f"[target.{name}] password: {error}")
-    options = TargetOptions(url=settings.url, tls=settings.tls, ca=settings.ca, user=settings.user, password=secret)
-    try:
+        options = TargetOptions(
+            url=settings.url,
+            tls=settings.tls,
+            ca=settings.ca,
+            account=await account_of(name, settings, config.base),
+            client_cert=settings.client_cert,
+            client_key=settings.client_key,
+        )
         target = make_target(name, options, installation="doctor", log=log)
     except PpsError as error:
         return problem(area, str(error))

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from common.config import TargetSettings
 from common.profile import Profile
+from common.target_settings import TargetSettings
 from common.target_url import TargetUrl, Transport, parse_target
 from manager.doctor.check import Check, warning
 

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from common.config import TargetSettings
 from common.config_errors import model_complaint
 from common.messages import one_line
 from common.profile import Profile
 from common.secrets import MAX_SECRET, Secret
+from common.target_settings import TargetSettings
 
 DEFAULT_TARGET: Final = "lmtp://127.0.0.1:24"
 POSTMASTER: Final = "postmaster"

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from common.config import Service, TargetSettings, load_config
+from common.config import Service, load_config
 from common.profile import Profile
 from common.secrets import Secret, resolve, seal, unseal
+from common.target_settings import TargetSettings
 from manager.sample import SAMPLE
 from tests.command import pps, tree
 

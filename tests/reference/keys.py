@@ -9,14 +9,17 @@ import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from common.config import Service, TargetSettings
+from common.config import Service
 from common.config_errors import listed
 from common.key_form import Form
+from common.notice_settings import Notices
 from common.profile import Profile
+from common.target_settings import TargetSettings
 
 SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "[service]": Service,
     "[target.NAME]": TargetSettings,
+    "[notices]": Notices,
     "[[profile]]": Profile,
 }
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.config import TargetSettings
+from common.target_settings import TargetSettings
 from manager.doctor.loops import loop_checks
 from tests.ledger import profile
 
