@@ -31,6 +31,7 @@ dovecot | servers)
         need postgresql test -n "$(ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)"
         need rabbitmq-server found rabbitmq-server
         need microsocks found microsocks
+        need libmailutils9 test -n "$(ls /usr/lib/*/libmailutils.so.9 2>/dev/null)"
     fi
     ;;
 *)
@@ -44,6 +45,15 @@ if [ "$what" = python ] && [ -z "$missing" ]; then
         exit 1
     }
 fi
+
+# Debian's package conflicts with Dovecot's: it is unpacked here, beside the libraries that are installed.
+unpack() { # unpack PACKAGE FILE FOLDER: the package's files go into the folder, unless the file is there
+    [ ! -e "$3/$2" ] || return 0
+    command -v apt-get >/dev/null && mkdir -p "$3" || return 0
+    (cd "$3" && { apt-get --quiet download "$1" || { apt-get --quiet update && apt-get --quiet download "$1"; }; } \
+        && dpkg-deb --extract "$1"_*.deb . && rm -f "$1"_*.deb) >/dev/null 2>&1 || echo "could not unpack $1" >&2
+}
+[ "$what" != servers ] || unpack mailutils-pop3d usr/sbin/pop3d "$(dirname "$0")/../build/mailutils"
 [ -n "$missing" ] || exit 0
 
 give_up() {
