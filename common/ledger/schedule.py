@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.failures import PollResult
@@ -32,19 +32,19 @@ class PollEnd:
 
 async def _end_polls(connection: AsyncConnection, ends: Sequence[PollEnd]) -> list[bool]:
     columns = (schedule.c.profile_id, schedule.c.lease_epoch, schedule.c.failures, schedule.c.auth_failures)
-    query = select(*columns, schedule.c.host)
+    query = select(*columns, schedule.c.last_success_at, schedule.c.host)
     ids = (end.lease.profile_id for end in ends)
     rows = {row.profile_id: row for row in await locked(connection, query, schedule.c.profile_id, ids)}
     revisions = await _revisions(connection, rows)
     time = await clock(connection)
     answers = []
+    changes: list[dict[str, Any]] = []
     refused: dict[str, set[str]] = {}
     welcome: set[str] = set()
     for end in ends:
         row = rows.get(end.lease.profile_id)
         live = row is not None and row.lease_epoch == end.lease.epoch
         if live and row is not None:
-            change = update(schedule).where(schedule.c.profile_id == end.lease.profile_id)
             values = _end_values(end, row, time)
             if revisions.get(end.lease.profile_id) != end.lease.revision:
                 values |= {"due_at": time, "auth_failures": 0}  # it was edited meanwhile: this poll tells nothing of it
@@ -52,8 +52,10 @@ async def _end_polls(connection: AsyncConnection, ends: Sequence[PollEnd]) -> li
                 refused.setdefault(row.host, set()).add(row.profile_id)
             elif end.result in GOOD:
                 welcome.add(row.host)
-            await connection.execute(change.values(**values))
+            changes.append({"key": end.lease.profile_id, **values})
         answers.append(live)
+    if changes:  # in one go: one round trip each would be most of what a poll of an empty mailbox costs
+        await connection.execute(update(schedule).where(schedule.c.profile_id == bindparam("key")), changes)
     await let_in(connection, welcome)
     await weigh_refusals(connection, refused, time)
     return answers
@@ -70,7 +72,7 @@ async def _revisions(connection: AsyncConnection, ids: Iterable[str]) -> dict[st
 def _end_values(end: PollEnd, row: AnyRow, time: int) -> dict[str, Any]:
     good = end.result in GOOD
     not_before = time + end.login_delay * 1000 if end.login_delay else None
-    values: dict[str, Any] = {
+    return {
         "due_at": None if end.due_in is None else max(time + int(end.due_in * 1000), not_before or 0),
         "not_before": not_before,
         "lease_until": None,
@@ -80,8 +82,8 @@ def _end_values(end: PollEnd, row: AnyRow, time: int) -> dict[str, Any]:
         "last_error": None if end.error is None else one_line(end.error),
         "failures": 0 if good else row.failures + 1,
         "auth_failures": row.auth_failures + 1 if end.result is PollResult.AUTH else 0 if good else row.auth_failures,
+        "last_success_at": time if good else row.last_success_at,
     }
-    return values | ({"last_success_at": time} if good else {})
 
 
 async def _set_due(connection: AsyncConnection, names: Sequence[str]) -> list[bool]:

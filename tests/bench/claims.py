@@ -54,9 +54,11 @@ async def fill(ledger: Ledger, count: int, hosts: int) -> None:
     values = {"count": count, "hosts": hosts, "settings": settings, "now": now, "spread": INTERVAL_SECONDS * 1000}
     async with ledger._engine.begin() as connection:
         await connection.execute(text(_FILL), values)
+    late = (await ledger.status()).at - int(BEHIND_SECONDS * 1000) - now  # what filling took
     async with ledger._engine.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await connection.execute(text("VACUUM ANALYZE"))
+        await connection.execute(text("UPDATE schedule SET due_at = due_at + :late"), {"late": late})
+        await connection.execute(text("VACUUM ANALYZE profiles, schedule"))
 
 
 async def plan_of_claim(ledger: Ledger) -> list[str]:
