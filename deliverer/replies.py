@@ -14,8 +14,9 @@ SERVICE_CLOSING: Final = 421
 STORAGE_EXCEEDED: Final = 552
 """Without an enhanced code it may mean a full mailbox as well as too large a mail: doubt is temporary."""
 
-OUTSIDE: Final = frozenset({530, 534, 535, 538})
-"""Authentication or encryption is asked for (RFC 4954, RFC 3207): it is about us, not about this mail."""
+OUTSIDE: Final = frozenset({521, 530, 534, 535, 538})
+"""Authentication or encryption is asked for (RFC 4954, RFC 3207), or the host takes no mail at all (RFC 7504): it is
+about us and the server, not about this mail."""
 
 INVALID: Final = 0
 """Stands for a reply that can't be read."""

@@ -95,3 +95,14 @@ passdb_objects = account
 userdb_objects = account
 """
 """One file an account, read at each lookup: a passwd-file is looked at once a second, too late for a test."""
+
+QUOTA: Final = """
+mail_plugins = quota
+plugin {{
+  quota = count:User quota
+  quota_vsizes = yes
+  quota_grace = 0
+  quota_rule = *:storage=1G
+}}
+"""
+"""A real quota, which an account's own rule narrows."""

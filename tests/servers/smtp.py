@@ -20,6 +20,9 @@ CONTENT: Final = "content"
 DOT: Final = "dot"
 """The step after the final dot."""
 
+DRIP_SECONDS: Final = 0.2
+"""Between two octets of Act.DRIP: what is tested is that time passes."""
+
 _LONGEST_LINE: Final = 64 * 1024 * 1024
 """Octets: a mail may be one line."""
 
@@ -43,6 +46,7 @@ class Act(Enum):
     HANG = auto()  # say nothing until the client goes
     STALL = auto()  # read nothing any more
     CUT = auto()  # hang up
+    DRIP = auto()  # say yes, an octet at a time, too slowly
 
 
 Answer = str | Act
@@ -273,6 +277,12 @@ class _Conversation:
             while await self._reader.read(65536):
                 pass
             raise _HangUpError
+        if answer is Act.DRIP:
+            for octet in b"250 2.0.0 one octet after the other\r\n":
+                self._writer.write(bytes([octet]))
+                await self._writer.drain()
+                await asyncio.sleep(DRIP_SECONDS)
+            return
         await self._say(str(answer))
 
     async def _say(self, text: str) -> None:
