@@ -27,6 +27,9 @@ from tests.servers.process import Process, accepts, as_user, free_port, give, pr
 PASSWORD: Final = "correct horse"
 """What a POP3 user has unless the test chose another."""
 
+PLENTY: Final = 1_000_000_000
+"""Octets that no test fills."""
+
 LMTP_USERS: Final = ("ann", "bob", "carol", "postmaster")
 LMTP_DOMAINS: Final = ("local.example", "example.com")
 
@@ -125,6 +128,12 @@ class Dovecot:
         sealed = base64.b64encode(password.encode()).decode()
         self._write_account("pop3", user, home=self._home(user), password=f"{{PLAIN.b64}}{sealed}")
         return user
+
+    def limit(self, user: str, octets: int | None) -> None:
+        """Give a local user a quota, or lift it."""
+        rule = f"*:bytes={octets or PLENTY}"  # with none, Dovecot would go by the one before, in the Maildir
+        for at in ("", *(f"@{domain}" for domain in LMTP_DOMAINS)):
+            self._write_account("lmtp", f"{user}{at}", home=self.folder / "lmtp" / user, quota_rule=rule)
 
     def password(self, user: str) -> str:
         """Return a POP3 user's password."""

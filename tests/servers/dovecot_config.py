@@ -59,6 +59,14 @@ service pop3 {{
   # A process serves one session after another, which spares a fork each.
   service_count = 200
 }}
+protocol lmtp {{
+  mail_plugins = quota
+}}
+plugin {{
+  # Of an account without a rule of its own there is no limit.
+  quota = maildir:User quota
+  quota_grace = 0
+}}
 service lmtp {{
   inet_listener lmtp {{
     address = 127.0.0.1
@@ -95,14 +103,3 @@ passdb_objects = account
 userdb_objects = account
 """
 """One file an account, read at each lookup: a passwd-file is looked at once a second, too late for a test."""
-
-QUOTA: Final = """
-mail_plugins = quota
-plugin {{
-  quota = count:User quota
-  quota_vsizes = yes
-  quota_grace = 0
-  quota_rule = *:storage=1G
-}}
-"""
-"""A real quota, which an account's own rule narrows."""
