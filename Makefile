@@ -11,7 +11,7 @@ COMPILE := env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/nul
 	$(LOCK_TOOLS)/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --annotation-style=line \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
-.PHONY: help setup check format test crash bench headers replies bad-input fuzz-commands demo docs lock clean
+.PHONY: help setup check format test crash bench deliveries headers replies bad-input fuzz-commands demo docs lock clean
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -54,6 +54,10 @@ fuzz-commands: $(STAMP) ## Try N command lines and N configurations that no pers
 
 replies: $(STAMP) ## Read N generated replies with the POP3 reader, and show the time over their size: make replies N=1000000.
 	$(BIN)/python -m tests.bench.million_replies $(or $(N),1000000)
+
+deliveries: $(STAMP) ## Deliveries a second to LMTP and Maildir, and the cost of a sick target beside a healthy one.
+	deploy/install-packages.sh servers
+	$(BIN)/python -m tests.bench.deliveries $(or $(N),1000)
 
 bench: $(STAMP) ## What the schedule and one process bear: claims at 100,000 profiles, 1,000 mailboxes, 100 mails of 30 MB.
 	deploy/install-packages.sh servers
