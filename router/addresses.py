@@ -56,6 +56,7 @@ _PLAIN: Final = re.compile(
 
 _PAIR_OR_FOLD: Final = re.compile(rb"\\(.)|\r?\n", re.DOTALL)
 _COMMENT_PART: Final = re.compile(rb"\\.|[()]", re.DOTALL)
+_DEPTH: Final = {b"(": 1, b")": -1}
 _DOT_ATOM: Final = re.compile(rb"[" + _ATOM + rb"]++(?:\.[" + _ATOM + rb"]++)*+")
 _DOMAIN_LITERAL: Final = re.compile(rb"\[[!-~]+\]")
 
@@ -118,7 +119,7 @@ def _end_of_comment(value: bytes, start: int) -> int | None:
     """Return where the comment ends; they nest (RFC 5322, section 3.2.2), and a counter nests without end."""
     depth = 0
     for part in _COMMENT_PART.finditer(value, start):
-        depth += {b"(": 1, b")": -1}.get(part[0], 0)
+        depth += _DEPTH.get(part[0], 0)
         if depth == 0:
             return part.end()
     return None

@@ -96,6 +96,9 @@ class RouterWorker:
             return
         content = await self._content(mail, len(deliveries))
         jobs = [_job(mail, delivery, content) for delivery in deliveries]
+        if len(jobs) == 1:  # most mail
+            await self._publish_job(jobs[0])
+            return
         async with asyncio.TaskGroup() as publishing:  # their confirmations share one wait
             for job in jobs:
                 publishing.create_task(self._publish_job(job))

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any, Final, Self
 
 from pika import BasicProperties, ConnectionParameters, PlainCredentials, SSLOptions
-from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel as RawChannel
 from pika.exceptions import AMQPError, ChannelClosed
 from structlog.typing import FilteringBoundLogger
 
 from common.rabbitmq.address import Address, Node
+from common.rabbitmq.gathered import GatheredConnection
 
 HEARTBEAT_SECONDS: Final = 15
 """A dead peer is noticed within two of these; a frozen node must cost less than a minute."""
@@ -53,7 +53,7 @@ class Connection:
         self._on_lost = on_lost
         self._log = log
         self._opened: asyncio.Future[BaseException | None] = loop.create_future()
-        self._raw: AsyncioConnection
+        self._raw: GatheredConnection
 
     @classmethod
     async def open(
@@ -61,7 +61,7 @@ class Connection:
     ) -> Self:
         """Connect and authenticate; raise what pika raises, or TimeoutError. `name` is shown in RabbitMQ's lists."""
         connection = cls(on_lost=on_lost, log=log)
-        raw = connection._raw = AsyncioConnection(
+        raw = connection._raw = GatheredConnection(
             _parameters(node, address, name),
             on_open_callback=lambda _raw: _resolve(connection._opened, None),
             on_open_error_callback=lambda _raw, error: _resolve(connection._opened, error),
