@@ -36,7 +36,7 @@ async def remote_headers(profile: Profile, *, base: Path, limit: int) -> list[Re
             f"{profile.name}: it signs in with access tokens, which only fetchers hold: explain files instead"
         )
     try:
-        password = (await resolve(profile.password, base=base)).reveal()
+        password = (await resolve(profile.password or "", base=base)).reveal()
     except PpsError as error:
         raise PpsError(f"{profile.name}: password: {error}") from error
     try:

@@ -1,4 +1,4 @@
-"""Checks of both ends: each target would take mail now, each profile's server lets us in. No mail is touched."""
+"""Checks of both ends: each target would take mail now, each profile's server lets us in. No mail is fetched."""
 
 import asyncio
 import os
@@ -21,7 +21,8 @@ from deliverer.make import make_target
 from deliverer.target import TargetOptions
 from fetcher.connection import Connection
 from fetcher.link import link_of
-from manager.doctor.check import Check, ok, problem, warning
+from manager.doctor.check import Check, Grade, ok, problem, warning
+from manager.doctor.envelope import envelope_checks
 
 SESSIONS: Final = 8
 """Mailboxes that are signed in to at a time: no more than one host is asked to bear by a fetcher."""
@@ -75,11 +76,14 @@ async def profile_checks(profiles: Iterable[Profile], config: Config) -> list[Ch
     """Sign in to each enabled mailbox, a few at a time."""
     places = asyncio.Semaphore(SESSIONS)
 
-    async def checked(profile: Profile) -> Check:
+    async def checked(profile: Profile) -> list[Check]:
         async with places:
-            return await profile_check(profile, config)
+            check = await profile_check(profile, config)
+            more = await envelope_checks(profile, config) if check.grade is Grade.OK else []
+            return [check, *more]
 
-    return await asyncio.gather(*(checked(profile) for profile in profiles if profile.enabled))
+    found = await asyncio.gather(*(checked(profile) for profile in profiles if profile.enabled))
+    return [check for checks in found for check in checks]
 
 
 async def profile_check(profile: Profile, config: Config) -> Check:
