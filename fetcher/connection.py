@@ -209,6 +209,12 @@ class Connection:
             agreed += [number for number in group if (await self._dialogue.status()).ok]
         return tuple(agreed)
 
+    async def reset(self) -> None:
+        """Unmark what is marked deleted (RFC 1939, section 5); raises PollError if the server doesn't agree."""
+        status = await self._dialogue.ask(command("RSET"))
+        if not status.ok:
+            raise self._dialogue.broken(f"RSET refused, so mail may be marked deleted that is to stay: {status.text}")
+
     async def quit(self) -> None:
         """End the session, which makes deletions final; raises PollError unless the server said so."""
         status = await self._dialogue.ask(command("QUIT"))

@@ -268,6 +268,8 @@ class Session:
         if self.lease.profile.keep:
             await self.at.ledger.record_kept(self.lease, [pair.known.mail_id for pair in (*fresh, *keep)])
             fresh = []
+            if in_hand:
+                await self.connection.reset()  # some servers mark deleted whatever was retrieved
         ids = {pair.listed.number: pair.known.mail_id for pair in (*certain, *fresh)}
         if ids and not await self.at.ledger.renew_lease(self.lease):
             raise LeaseLostError  # before the first DELE: another fetcher may work on what these numbers name

@@ -172,3 +172,17 @@ async def test_a_mailbox_that_lists_in_parts_is_polled_until_nothing_new_comes(
             late.listed = True
         await service.poll()
         assert service.got(*mails)
+
+
+async def test_mail_that_is_kept_is_unmarked_where_retr_marks_it_deleted(
+    server: Pop3Server, box: Mailbox, tmp_path: Path
+) -> None:
+    """Some servers take what was retrieved at QUIT, whether or not anybody said DELE: RSET prevents it."""
+    mails = [mail(), mail()]
+    box.plant(*mails)
+    box.takes = True
+    async with at_work(tmp_path, server, keep=True) as (service, first):
+        assert first.mails == {"kept": 2}
+        assert [stored.raw for stored in box.mails] == mails
+        assert server.commands[-2:] == ["RSET", "QUIT"]
+        assert service.got(*mails)

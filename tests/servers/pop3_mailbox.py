@@ -43,6 +43,7 @@ class Mailbox:
     mails: list[Stored] = field(default_factory=list)
     deleted: list[bytes] = field(default_factory=list)  # the mails that QUIT removed, as planted
     hides: bool = False  # a mail that was retrieved is never listed again (Gmail)
+    takes: bool = False  # a mail that was retrieved is marked deleted (Mercury)
     marks: bool = False  # a mail that was retrieved gets a Status field (UW, qpopper)
     quit: Quit = Quit.ANSWERED
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))

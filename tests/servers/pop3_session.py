@@ -144,6 +144,8 @@ class Session:
             return
         content = self._content(mail)
         mail.retrieved += 1
+        if self._mailbox is not None and self._mailbox.takes:
+            self._marked.add(int(argument))
         await self._give(mail, _body(content) if mail.stuffed else content + b".\r\n")
 
     async def _give(self, mail: Stored, body: bytes) -> None:
