@@ -36,11 +36,15 @@ FULL_SECONDS: Final = 30.0
 """How long a queue that had no room is not asked again."""
 
 
+PREFETCH: Final = 500
+"""Mails in hand: while some wait for the broker, enough others wait for the ledger to fill its commits."""
+
+
 class RouterWorker:
     """Consumes fetched mails, `prefetch` at a time, so that their ledger writes share commits."""
 
     def __init__(
-        self, *, broker: Broker, ledger: Ledger, blobs: BlobStore, log: FilteringBoundLogger, prefetch: int = 200
+        self, *, broker: Broker, ledger: Ledger, blobs: BlobStore, log: FilteringBoundLogger, prefetch: int = PREFETCH
     ) -> None:
         self._broker = broker
         self._ledger = ledger

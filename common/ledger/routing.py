@@ -250,6 +250,8 @@ RECORD_ROUTED: Final[Operation[RoutedMail, Route]] = Operation(
 
 
 async def _set_aside(connection: AsyncConnection, reasons: Sequence[tuple[str, str]]) -> list[None]:
+    if not reasons:
+        return []  # as in nearly every batch of routed mail
     time = await clock(connection)
     for mail_id, reason in reasons:
         values = {"state": MailState.QUARANTINED, "reason": reason, "progress_at": time}
