@@ -1,12 +1,10 @@
-"""What a catch-all's own mail says of its envelope fields: for `pps doctor`, which asks for a sample of headers."""
+"""What a catch-all's own mail says of its envelope fields: for `pps doctor`, which reads a sample of headers. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from common.profile import Profile
-from manager.remote_headers import remote_headers
 from router.advice import MIN_SAMPLE, FieldAdvice, Verdict, advise
 from router.headers import fields_of
 from router.naming import shown
@@ -25,12 +23,6 @@ class EnvelopeAdvice:
     mends: tuple[str, ...]  # settings that misplace mail, each with the mend
     hint: str  # a setting that would be more exact than To and Cc; "" if there is none
     fields: tuple[FieldAdvice, ...]  # all that was seen, the best first
-
-
-async def envelope_advice(profile: Profile, *, base: Path) -> EnvelopeAdvice:
-    """Read a sample of a catch-all's headers on its server and judge it; raises PpsError."""
-    headers = await remote_headers(profile, base=base, limit=SAMPLE)
-    return judged(profile, [mail.header for mail in headers if not mail.cut])
 
 
 def judged(profile: Profile, headers: Sequence[bytes]) -> EnvelopeAdvice:

@@ -2,15 +2,16 @@
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
+from common.config import Config
 from common.failures import PollError, PollResult, PpsError
 from common.messages import MAX_HEADER
 from common.profile import Profile
-from common.secrets import resolve
+from common.secrets import STORED, Secret
 from fetcher.connection import Connection
-from fetcher.link import link_of
+from manager.profiles import known_profiles, named
+from manager.sign_in import secret_of, signed_in
 
 SECONDS: Final = 120.0
 """For the whole look; each step has a deadline of its own."""
@@ -29,31 +30,29 @@ class RemoteHeader:
     cut: bool
 
 
-async def remote_headers(profile: Profile, *, base: Path, limit: int) -> list[RemoteHeader]:
+async def remote_headers(config: Config, profile: Profile, *, limit: int) -> list[RemoteHeader]:
     """Return the headers of the newest `limit` mails, oldest first; raises PpsError, one line with the mend."""
-    if profile.password is None:
-        raise PpsError(
-            f"{profile.name}: it signs in with access tokens, which only fetchers hold: explain files instead"
-        )
-    try:
-        password = (await resolve(profile.password or "", base=base)).reveal()
-    except PpsError as error:
-        raise PpsError(f"{profile.name}: password: {error}") from error
     try:
         async with asyncio.timeout(SECONDS):
-            connection = await Connection.open(await link_of(profile, base=base))
-            try:
-                await connection.authenticate(profile.user, password, profile.auth)
-                found = await _headers(connection, limit)
-                await connection.quit()  # nothing was marked deleted
-            finally:
-                connection.abort()
+            secret = await _secret(config, profile)
+            async with signed_in(config, profile, secret) as connection:
+                return await newest_headers(connection, limit)
     except TimeoutError as error:
         raise PollError(PollResult.NETWORK, f"{profile.server}: no answer within {SECONDS:.0f} s") from error
-    return found
 
 
-async def _headers(connection: Connection, limit: int) -> list[RemoteHeader]:
+async def _secret(config: Config, profile: Profile) -> Secret:
+    known = named(await known_profiles(config), profile.name, config) if profile.password == STORED else None
+    try:
+        return await secret_of(config, profile, known)
+    except PollError:
+        raise
+    except PpsError as error:
+        raise PpsError(f"{profile.name}: {error}") from error
+
+
+async def newest_headers(connection: Connection, limit: int) -> list[RemoteHeader]:
+    """Return the headers of the newest `limit` mails of a session, oldest first; raises PpsError."""
     listed = (await connection.listing())[-limit:]
     if listed and not connection.capabilities.top:
         raise PpsError(f"{connection.server}: it offers no TOP, so headers can't be read alone: explain files instead")

@@ -7,17 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from common.config import Config
-from common.log import open_log
 from common.messages import one_line
-from common.passwords import Passwords
 from common.profile import Profile
-from common.secrets import STORED, Secret, resolve
+from common.secrets import Secret
 from fetcher.connection import Connection
-from fetcher.grants import grants_of
-from fetcher.link import link_of
 from fetcher.pop3 import Listed
 from fetcher.streams import Limits
-from manager.profiles import Known, opened_ledger
+from manager.profiles import Known
+from manager.sign_in import secret_of, signed_in
 
 HASTY: Final = Limits(connect=15, greeting=30, doubt=1, idle=30)
 """A person waits."""
@@ -59,28 +56,11 @@ class Trial:
 
 async def try_profile(config: Config, profile: Profile, *, known: Known | None, typed: Secret | None) -> Trial:
     """Sign in and look around; `typed` is a password that isn't stored yet. Raises PpsError that names the mend."""
-    secret = typed or await _secret(config, profile, known)
-    link = await link_of(profile, base=config.base)
-    connection = await Connection.open(link, limits=HASTY)
-    try:
-        await connection.authenticate(profile.user, secret.reveal(), profile.auth, bearer=profile.password is None)
+    secret = typed or await secret_of(config, profile, known)
+    async with signed_in(config, profile, secret, limits=HASTY) as connection:
         listing = await connection.listing()
         tops = await connection.tops([listing[0].number]) if listing else {}
-        await connection.quit()  # so that the server frees the mailbox; nothing was marked for deletion
-        return _told(profile, connection, listing, tops)
-    finally:
-        connection.abort()
-
-
-async def _secret(config: Config, profile: Profile, known: Known | None) -> Secret:
-    """Return the password or, where there is none, an access token."""
-    if profile.password not in {None, STORED}:
-        return await resolve(profile.password or "", base=config.base)
-    async with opened_ledger(config) as ledger:
-        if profile.password is None:
-            return await grants_of(config, ledger, open_log("-", config.base, level="error")).access_token(profile)
-        profile_id = "" if known is None or known.stored is None else known.stored.profile_id
-        return await Passwords(ledger=ledger, key=config.service.key, base=config.base).of(profile_id, profile)
+    return _told(profile, connection, listing, tops)
 
 
 def _told(profile: Profile, connection: Connection, listing: Sequence[Listed], tops: dict[int, bytes | None]) -> Trial:

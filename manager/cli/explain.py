@@ -14,6 +14,7 @@ from manager.cli.completion import complete_profile
 from manager.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
+    from common.config import Config
     from common.profile import Profile
     from common.routing_policy import RoutingPolicy
     from manager.explanation import EnvelopeField, Explanation
@@ -28,8 +29,8 @@ class Source:
     """Whose mail it is: a profile, or just the policy that options give."""
 
     policy: "RoutingPolicy"
-    profile: "Profile | None"
-    base: Path
+    profile: "Profile | None" = None
+    config: "Config | None" = None  # that the profile is in
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def _source(profile: str | None, local_domain: list[str], local_user: str | None
     from manager.adhoc import routing_policy  # noqa: PLC0415
 
     if local_user is not None and profile is None:
-        return Source(routing_policy(local_user, local_domain), None, Path.cwd())
+        return Source(routing_policy(local_user, local_domain))
     if local_user is not None or local_domain:
         raise UsageError(
             "explain: --profile brings its own local users: leave out --local-domain and --local-user"
@@ -117,7 +118,7 @@ def _source(profile: str | None, local_domain: list[str], local_user: str | None
     if profile is None and len(checked.profiles) != 1:
         raise UsageError(f"explain: {config} has {len(checked.profiles)} profiles: choose with --profile NAME")
     found = checked.profiles[0] if profile is None else checked.profile(profile)
-    return Source(found.policy, found, checked.base)
+    return Source(found.policy, found, checked)
 
 
 def _other(source: Source, assignments: list[str]) -> "RoutingPolicy":
@@ -135,9 +136,9 @@ def _remote(source: Source, other: "RoutingPolicy | None", limit: int) -> Iterat
     from manager.explanation import explain_header  # noqa: PLC0415
     from manager.remote_headers import remote_headers  # noqa: PLC0415
 
-    if source.profile is None:
+    if source.profile is None or source.config is None:
         raise UsageError("explain: --remote reads a profile's mailbox: name it with --profile")
-    for mail in asyncio.run(remote_headers(source.profile, base=source.base, limit=limit)):
+    for mail in asyncio.run(remote_headers(source.config, source.profile, limit=limit)):
         uidl = (mail.uidl or b"").decode("ascii", "replace")
         now = explain_header(mail.header, source.policy, cut=mail.cut)
         then = None if other is None else explain_header(mail.header, other, cut=mail.cut)

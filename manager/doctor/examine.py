@@ -4,14 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from pathlib import Path
 
-from common.config import load_config
-from common.failures import UsageError
+from common.config import MANAGED_BY_FILE, Config, load_config
+from common.failures import PpsError, UsageError
+from common.ledger.profile_rows import LASTING
 from common.log import open_log
 from manager.doctor.check import Check, ok, problem
-from manager.doctor.ends import profile_checks, target_check
 from manager.doctor.here import blobs_checks, clock_check, key_check, ledger_file_checks, lock_check, log_check
 from manager.doctor.loops import loop_checks
+from manager.doctor.mailboxes import profile_checks
 from manager.doctor.servers import broker_checks, ledger_checks
+from manager.doctor.targets import target_check
+from manager.profiles import Known, known_profiles
 
 
 async def examine(path: Path) -> list[Check]:
@@ -30,15 +33,24 @@ async def examine(path: Path) -> list[Check]:
         clock_check(config),
         lock_check(config),
     ]
+    profiles = await _profiles(config)
     slow: tuple[Awaitable[Iterable[Check]], ...] = (
         _all(ledger_checks(config)),
         _all(broker_checks(config, log)),
         asyncio.gather(*(target_check(name, settings, config, log) for name, settings in config.targets.items())),
-        profile_checks(config.profiles, config),
+        profile_checks(profiles, config),
     )
     for checks in await asyncio.gather(*slow):
         found += checks
-    return [*found, *loop_checks(config.profiles, config.targets)]
+    return [*found, *loop_checks((known.profile for known in profiles), config.targets)]
+
+
+async def _profiles(config: Config) -> Iterable[Known]:
+    """Return all that are polled by themselves: the file's and the manager's; of a ledger that is away, the file's."""
+    try:
+        return [known for known in await known_profiles(config) if known.managed_by in LASTING]
+    except PpsError:  # told by the ledger's own check
+        return [Known(profile=one, managed_by=MANAGED_BY_FILE, stored=None) for one in config.profiles]
 
 
 async def _all(checks: AsyncIterator[Check]) -> list[Check]:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from common.lock import alone
+from common.secrets import make_key
 from manager.doctor.check import Grade
 from manager.doctor.here import clock_check
-from tests.command import tree
+from tests.bad_input.calls import called
+from tests.command import pps, tree
 from tests.integration.service import MAILDIR, Installation, install, profile
 from tests.mails import mail
 from tests.servers.fixtures_dovecot import Mailbox
@@ -20,7 +22,7 @@ CANARY = "canary-7f3a91"
 
 def diagnosis(there: Installation) -> tuple[int, dict[str, list[tuple[str, str]]]]:
     """Return the exit code and, by area, the grades and words of `pps doctor --json`."""
-    ended = there.pps("doctor", "--json")
+    ended = called(["doctor", "--json"], there.folder)
     assert ended.err == ""
     assert CANARY not in ended.out
     areas: dict[str, list[tuple[str, str]]] = {}
@@ -84,7 +86,7 @@ def test_a_broken_config_is_the_one_problem(tmp_path: Path) -> None:
     """For people: a table, and the sum below it."""
     (tmp_path / "pps.toml").write_text('[service]\nlogg = "x"\n')
 
-    ended = Installation(folder=tmp_path).pps("doctor")
+    ended = called(["doctor"], tmp_path)
 
     assert ended.code == 1
     assert 'unknown key "logg": did you mean "log"?' in ended.out
@@ -120,7 +122,7 @@ def test_servers_that_do_not_answer_are_problems(mailbox: Mailbox, tmp_path: Pat
 def test_a_cluster_answers(mailbox: Mailbox, tmp_path: Path, database: str, rabbitmq: RabbitMQ) -> None:
     """A ledger at this version's schema, a broker whose queues can be asked."""
     there = install(tmp_path, profile(mailbox), ledger=database, broker=rabbitmq.url)
-    assert there.pps("migrate").code == 0
+    assert called(["migrate"], tmp_path).code == 0
 
     _, areas = diagnosis(there)
 
@@ -133,3 +135,28 @@ def test_a_clock_that_is_behind_is_a_problem(mailbox: Mailbox, tmp_path: Path) -
 
     assert clock_check(config).grade is Grade.OK
     assert clock_check(config, now=config.path.stat().st_mtime - 3600).grade is Grade.PROBLEM
+
+
+def test_typed_passwords_and_profiles_of_the_ledger_are_tried_too(mailbox: Mailbox, tmp_path: Path) -> None:
+    """One of the file whose password isn't typed yet, and one that `pps profile add` made; no ledger is made by it."""
+    there = install(tmp_path, profile(mailbox, password="stored"))
+    (tmp_path / "pps.key").write_text(make_key())
+    (tmp_path / "pps.key").chmod(0o600)
+    user = mailbox.dovecot.add_user(f"more-{mailbox.user}", mailbox.password)
+    account = ["--server", mailbox.server, "--user", user, "--password", "file:office.secret", "--local-user", "ann"]
+
+    _, before = diagnosis(there)
+    made = (tmp_path / "pps.db").exists()
+    added = called(["profile", "add", "more", *account], tmp_path)
+    typed = pps("profile", "password", "office", "--password-stdin", folder=tmp_path, stdin=mailbox.password.encode())
+    code, after = diagnosis(there)
+
+    assert before["profile office"][0] == (
+        "problem",
+        "password: none is stored: `pps profile password office` asks for it",
+    )
+    assert not made
+    assert (added.code, typed.code) == (0, 0), (added, typed)
+    assert after["profile office"][0] == ("ok", f"{mailbox.server} lets {mailbox.user} in")
+    assert after["profile more"][0] == ("ok", f"{mailbox.server} lets {user} in")
+    assert code == 0, after

@@ -23,6 +23,8 @@ from fetcher.grants import GrantEndedError, Grants, grants_of
 from fetcher.link import Link
 from fetcher.oauth_answers import Tokens
 from fetcher.oauth_client import OAuthClient
+from manager.doctor.mailboxes import profile_check
+from manager.profiles import known_profiles
 from manager.trouble import troubles_of
 from tests.integration.service import Installation, Serving, install, traces
 from tests.ledger import change
@@ -330,3 +332,16 @@ async def test_the_providers_certificate_is_verified(tmp_path: Path, monkeypatch
         assert server.state.asked == []
         monkeypatch.setenv("SSL_CERT_FILE", str(certificates.ca))
         assert isinstance(await client.refresh(Secret(server.grant("ann"))), Tokens)
+
+
+async def test_doctor_signs_in_with_a_token(provider: Provider, tmp_path: Path) -> None:
+    """As a fetcher would; where nobody has signed in yet, the command that does it is named."""
+    there = installed(provider, tmp_path)
+
+    [before] = await profile_check((await known_profiles(there.config))[0], there.config)
+    async with there.serving() as serving:
+        await sign_in(serving, provider)
+    [after] = await profile_check((await known_profiles(there.config))[0], there.config)
+
+    assert before.says.endswith("nobody has signed in yet: pps oauth login office")
+    assert (after.grade, after.says.endswith("lets ann in")) == ("ok", True), after
