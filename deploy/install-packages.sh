@@ -30,6 +30,7 @@ dovecot | servers)
     if [ "$what" = servers ]; then
         need postgresql test -n "$(ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)"
         need rabbitmq-server found rabbitmq-server
+        need postfix found postfix
         need microsocks found microsocks
         need libmailutils9 test -n "$(ls /usr/lib/*/libmailutils.so.9 2>/dev/null)"
     fi
