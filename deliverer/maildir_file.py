@@ -16,6 +16,9 @@ from typing import IO, Final
 
 FOLDERS: Final = ("tmp", "new", "cur")
 
+SUBFOLDER_MARK: Final = "maildirfolder"
+"""The empty file by which Maildir++ tells a mailbox's subfolder, `.name`, from a mailbox: quotas count by it."""
+
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 _OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -129,6 +132,8 @@ class MailFile:
                 new.mkdir(_FOLDER_MODE, exist_ok=True)
                 sync_folder(str(new.parent))  # a crash without it costs the folder, and with it the mail
                 self.fsyncs += 1
+                if new.name.startswith(".") and (new.parent / "cur").is_dir():
+                    (new / SUBFOLDER_MARK).touch(_FILE_MODE)
 
     def _remove_leftovers(self) -> None:
         """Remove what attempts that died left in tmp; one that is alive after all can then no longer deliver."""

@@ -32,8 +32,8 @@ _RCPT: Final = re.compile(r"RCPT TO:<[^<>\s]+>")
 
 
 def files(folder: Path) -> list[Path]:
-    """Return all files below a folder."""
-    return [path for path in folder.rglob("*") if path.is_file()]
+    """Return all files below a folder, but for the mark of a Maildir's subfolder."""
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != "maildirfolder"]
 
 
 def names(folder: Path) -> set[str]:

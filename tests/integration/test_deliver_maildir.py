@@ -15,6 +15,7 @@ from common.failures import Scope
 from common.folder_blobs import FolderBlobs
 from common.messages import Result
 from deliverer.maildir import MaildirTarget, file_name
+from deliverer.maildir_file import SUBFOLDER_MARK
 from deliverer.target import ClaimLostError, TargetOptions
 from tests.deliveries import DELIVERY, MAIL, deliver, job_of, new_id, target_of
 from tests.maildir import canonical, messages, without_trace
@@ -84,6 +85,19 @@ async def test_mail_is_stored_byte_for_byte_with_lf(maildir: MaildirTarget, root
     assert stored.startswith(b"Received: from pop.far.example by ")
     assert stored.split(b"+0000\n", 1)[1] == raw.replace(b"\r\n", b"\n")
     assert len(files(root / "ann")) == 1
+
+
+async def test_detail_becomes_a_marked_subfolder_of_the_mailbox(root: Path) -> None:
+    """Maildir++: ann+box's mail goes to .box in ann's mailbox, whose quota counts it by its mark."""
+    target = maildir_at(f"{root}/{{user}}/.{{detail}}?create=yes")
+    for recipient in ("ann@local.example", "ann+box@local.example", "ann+box@local.example"):
+        assert (await deliver(target, job_of(recipient=recipient))).result is Result.DELIVERED
+    await target.close()
+
+    assert (len(messages(root / "ann")), len(messages(root / "ann" / ".box"))) == (1, 2)
+    assert [path.relative_to(root) for path in files(root) if path.name == SUBFOLDER_MARK] == [
+        Path("ann/.box/maildirfolder")
+    ]
 
 
 async def test_file_and_folders_are_private(maildir: MaildirTarget, root: Path) -> None:
