@@ -114,7 +114,7 @@ def _of_target(target: TargetStanding) -> Iterator[Trouble]:
             since=put_off.oldest,
             count=put_off.count,
             reason=f"put off: {target.last_reply or ''}",
-            mend="tried again by itself for 5 days; see whose: pps mails --deferred",
+            mend="tried again by itself for 5 days; see whose: pps mails --deferred; now: pps retry",
         )
 
 
@@ -174,7 +174,7 @@ def _of_mails(standing: Standing, *, running: bool | None) -> Iterator[Trouble]:
         quarantined,
         what="quarantined",
         reason="can't go on without you; the mail is still on the server",
-        mend="see which and why: pps mails --quarantined",
+        mend="see which and why, and decide: pps quarantine list",
     )
     yield from _counted(
         _all(standing, "lost"),
