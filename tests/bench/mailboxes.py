@@ -6,12 +6,14 @@ process needs more than 400 MB.
 """
 
 import argparse
+import json
 import os
 import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -57,8 +59,13 @@ def deleted(folder: Path) -> int:
 
 
 def longest_wait(folder: Path) -> float:
-    """Return the seconds between the first poll's start and the last one's."""
-    return _asked(folder, "SELECT max(last_started_at) - min(last_started_at) FROM schedule") / 1000
+    """Return the seconds between the first poll's start and the start of the last profile's first one."""
+    first: dict[str, datetime] = {}
+    for path in sorted(folder.glob("pop3.log*"), reverse=True):  # the oldest part has the highest number
+        for event in map(json.loads, path.read_text().splitlines()):
+            if event["event"] == "poll_started":
+                first.setdefault(event["profile"], datetime.fromisoformat(event["timestamp"]))
+    return (max(first.values()) - min(first.values())).total_seconds() if first else 0.0
 
 
 def _asked(folder: Path, query: str) -> int:
