@@ -10,9 +10,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from common.config import Config
 from common.failures import PpsError, UsageError
@@ -30,12 +30,39 @@ class Holder:
 
     pid: int
     reloads: bool = False  # whether it takes SIGHUP, as a service does and a pull doesn't
-    answered: int = 0  # reloads that it has dealt with
+    begun: int = 0  # reloads that it has begun, each by reading the file
+    answered: int = 0  # of these, those that it has dealt with
     answer: str = ""  # how the last one went, in one line; empty: well
+
+    def __post_init__(self) -> None:
+        """Reject what no process writes: as a signal's address, a negative number means many processes."""
+        if type(self.pid) is not int or self.pid < 0:
+            raise ValueError(f"not a process: {self.pid!r}")
 
 
 Tell = Callable[[Holder], None]
 """Writes into the lock file what its holder has to say."""
+
+
+class Reloads:
+    """Says in the lock file that SIGHUP is welcome, and how each reload goes: `pps reload` waits for it."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._now = Holder(pid=os.getpid(), reloads=True)
+        tell(self._now)
+
+    def begin(self) -> None:
+        """Count a reload, before the file is read: who asked until now is answered by this one."""
+        self._say(begun=self._now.begun + 1)
+
+    def answer(self, complaint: str) -> None:
+        """Tell how the reload ended; "" is well."""
+        self._say(answered=self._now.begun, answer=complaint)
+
+    def _say(self, **news: Any) -> None:  # noqa: ANN401 (fields of Holder)
+        self._now = replace(self._now, **news)
+        self._tell(self._now)
 
 
 @contextmanager

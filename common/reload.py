@@ -4,13 +4,15 @@ What can't change at run time is named and waits for a restart. Mail in flight g
 """
 
 import asyncio
+import contextlib
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from common.config import MANAGED_BY_FILE, Config, Service, load_config
 from common.failures import PpsError
 from common.ledger.profiles import stored
+from common.lock import Reloads
 from common.messages import one_line
 from common.target_settings import TargetSettings
 from common.worker import Parts, Reconfigurable, Worker, run_in_order
@@ -30,7 +32,7 @@ class Reloader:
     parts: Parts
     workers: Sequence[Worker]
     syncs: bool  # whether this process brings the file's profiles into the ledger
-    answered: Callable[[str], None] = lambda _complaint: None  # told how each reload ended; "" is well
+    told: Reloads = field(default_factory=lambda: Reloads(lambda _holder: None))  # of each reload
     _config: Config = field(init=False)  # in force now
 
     def __post_init__(self) -> None:
@@ -41,13 +43,14 @@ class Reloader:
         while True:
             await wanted.wait()
             wanted.clear()
+            self.told.begin()
             try:
                 await self.reload()
             except PpsError as error:
                 self._refuse(str(error))
             except Exception as error:
                 self.parts.log.exception("config_reload_crashed")
-                self.answered(f"unexpected {type(error).__name__}: see the log")
+                self.told.answer(f"unexpected {type(error).__name__}: see the log")
 
     async def reload(self) -> None:
         """Read the file again and put it in force; raises PpsError, one line, and then the old one stays in force."""
@@ -65,14 +68,15 @@ class Reloader:
         parts.log.info("config_reloaded", profiles=len(new.profiles), **_changes(old.targets, new.targets))
         if fixed:
             parts.log.warning("config_needs_restart", keys=fixed)
-        await self._name_homeless()
-        self.answered(
+        with contextlib.suppress(PpsError):  # the ledger is away: all is in force nevertheless
+            await self._name_homeless()
+        self.told.answer(
             f"[service] {', '.join(fixed)}: changed, which takes a restart; all else is in force" if fixed else ""
         )
 
     def _refuse(self, complaint: str) -> None:
         self.parts.log.error("config_refused", error=one_line(complaint), kept="the configuration in force")
-        self.answered(one_line(complaint))
+        self.told.answer(one_line(complaint))
 
     async def _name_homeless(self) -> None:
         """Tell of profiles not from the file whose target is no more: their mail is not fetched."""

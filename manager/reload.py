@@ -48,7 +48,7 @@ def _answer(config: Config, before: Holder) -> str:
         now = holder_of(config)
         if now is None or now.pid != before.pid:
             raise PpsError("reload: the service has ended: see its log")
-        if now.answered > before.answered:
+        if now.answered > before.begun:  # one that was begun before we asked may have read an older file
             return now.answer
         time.sleep(LOOK_SECONDS)
     raise PpsError(f"reload: no answer within {ANSWER_SECONDS:.0f} s: see the log of process {before.pid}")

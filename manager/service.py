@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import itertools
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from common.config import MANAGED_BY_FILE, Config
-from common.lock import Holder, Tell, alone, is_single
+from common.lock import Reloads, Tell, alone, is_single
 from common.reload import Reloader, hangups, run_reloading
 from common.worker import Parts, Worker, opened, stop_on_signals
 
@@ -25,21 +23,14 @@ async def run_service(config: Config, *, roles: set[str]) -> int:
                 await parts.ledger.sync_profiles(config.profiles, managed_by=MANAGED_BY_FILE)
             parts.log.info("worker_started", profiles=len(config.profiles))
             workers = await compose(parts, roles)
-            answer = _answering(tell)
-            await run_reloading(Reloader(parts=parts, workers=workers, syncs=syncs, answered=answer), stop, changed)
+            reloader = Reloader(parts=parts, workers=workers, syncs=syncs, told=Reloads(tell))
+            await run_reloading(reloader, stop, changed)
     return 0
 
 
 def single(config: Config) -> AbstractContextManager[Tell]:
     """Hold the lock of a ledger or broker that belongs to one process, if these do."""
     return alone(config) if is_single(config) else contextlib.nullcontext(lambda _holder: None)
-
-
-def _answering(tell: Tell) -> Callable[[str], None]:
-    """Say in the lock file that SIGHUP is welcome, and how each reload ended: `pps reload` waits for it."""
-    tell(Holder(pid=os.getpid(), reloads=True))
-    count = itertools.count(1)
-    return lambda answer: tell(Holder(pid=os.getpid(), reloads=True, answered=next(count), answer=answer))
 
 
 async def compose(parts: Parts, roles: set[str], *, names: frozenset[str] | None = None) -> Sequence[Worker]:

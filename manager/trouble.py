@@ -142,6 +142,7 @@ _MENDS: Final[Mapping[str, str]] = {
 
 
 _LOGIN: Final = "pps oauth login {name}"
+_TYPED_ANEW: Final = "type the password anew: pps profile password {name}; then: pps pull {name}"
 
 
 def _of_profile(profile: ProfileStanding, at: int, *, running: bool | None) -> Iterator[Trouble]:
@@ -158,6 +159,8 @@ def _of_profile(profile: ProfileStanding, at: int, *, running: bool | None) -> I
     mend = _MENDS.get(profile.last_result or "", "pps pull {name}")
     if profile.last_result == "auth" and profile.with_tokens:
         mend = _LOGIN
+    elif profile.last_result == "auth" and profile.with_stored:
+        mend = _TYPED_ANEW
     mend = mend.format(name=profile.name, server=profile.server)
     again = "" if state is ProfileState.STOPPED or running is False else "; tried again by itself"
     stopped = "stopped: " if state is ProfileState.STOPPED else ""

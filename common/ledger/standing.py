@@ -13,6 +13,7 @@ from common.config_errors import nearest
 from common.failures import UsageError
 from common.ledger.reader import Found, Reader
 from common.messages import one_line
+from common.secrets import STORED
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
@@ -50,6 +51,7 @@ class ProfileStanding:
     held: str | None = None  # why a poll that was due was not made, until one is
     mails: Mapping[str, Waiting]  # by state, unsettled ones only; "removed" by someone else before they were fetched
     with_tokens: bool = False  # whether it signs in with OAuth 2
+    with_stored: bool = False  # whether its password was typed, and is kept in the ledger
     grant_expires_at: int | None = None  # when those are given no more, if the provider says so
 
 
@@ -223,6 +225,7 @@ def _profile(row: Found, mails: Mapping[str, Waiting], time: int) -> ProfileStan
         mails=mails,
         held=row["held"],
         with_tokens=settings.get("oauth") is not None,
+        with_stored=settings.get("password") == STORED,
         grant_expires_at=row["grant_expires_at"],
         **{name: row[name] for name in same},
     )

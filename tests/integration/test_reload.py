@@ -4,15 +4,17 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from common.failures import PpsError, UsageError
 from common.lock import Holder, holder_of
 from fetcher import session, sweep
+from manager.reload import reload_service
 from tests.bad_input.calls import called
 from tests.integration.service import MAILDIR, Installation, catch_all, install, profile, wait_until
 from tests.mails import mail
@@ -136,6 +138,33 @@ async def test_a_target_whose_secret_is_gone_is_refused_whole(mailbox: Mailbox, 
         names = [one.name for one in (await service.parts.ledger.status()).profiles]
 
     assert names == ["office"]
+
+
+def test_who_asks_amid_a_reload_is_answered_by_the_next(
+    mailbox: Mailbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reload under way read the file before it was broken: "in force" would be said of a file that nobody read."""
+    there = install(tmp_path, profile(mailbox))
+    config = there.config
+    os.mkfifo(tmp_path / "gate")
+
+    with there.running("run"):
+        pid = at_work(there).pid
+        waits = 'url = "lmtp://127.0.0.1:24"\nuser = "pps"\npassword = "command:cat gate"'
+        rewritten(there, (f'url = "{MAILDIR}"', waits))
+        os.kill(pid, signal.SIGHUP)
+        with (tmp_path / "gate").open("w") as gate, monkeypatch.context() as patch:  # opens once it is waited for
+            rewritten(there, ('name = "office"', 'intervall = "1h"\nname = "office"'))
+            patch.setattr(os, "kill", partial(killed_then_opened, os.kill, gate))
+            with pytest.raises(PpsError, match='unknown key "intervall"'):
+                reload_service(config)
+
+
+def killed_then_opened(kill: Callable[[int, int], None], gate: TextIO, pid: int, number: int) -> None:
+    """Send the signal, and only then let the reload go on that waits at the gate."""
+    kill(pid, number)
+    gate.write("secret\n")
+    gate.close()
 
 
 def test_nothing_to_reload_is_one_line(mailbox: Mailbox, tmp_path: Path) -> None:

@@ -55,6 +55,15 @@ def test_a_stopped_profile_names_the_password_and_the_command() -> None:
     assert found.mend == "mend user or password of profile office, then: pps pull office"
 
 
+def test_a_refused_password_that_was_typed_is_typed_anew() -> None:
+    """There is no file and no variable to mend: the command that asks for it is named."""
+    refused = profile(due_at=None, failures=4, last_result="auth", last_error="no", with_stored=True)
+
+    found = only(standing(profiles=(refused, profile("well"))))
+
+    assert found.mend == "type the password anew: pps profile password office; then: pps pull office"
+
+
 def test_a_stopped_profile_that_signs_in_with_tokens_names_the_login() -> None:
     """There is no password to mend, whether the provider refuses a token or the server does."""
     for result in ("grant", "auth"):
