@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from common.config import MANAGED_BY_FILE, Config, Service, load_config
 from common.failures import PpsError
-from common.ledger.profiles import stored
+from common.ledger.reader import LedgerReader
+from common.ledger.recorded import read_profiles
 from common.lock import Reloads
 from common.messages import one_line
 from common.target_settings import TargetSettings
@@ -84,7 +85,7 @@ class Reloader:
             return
         homeless = [
             one.profile.name
-            for one in await self.parts.ledger.read(stored)
+            for one in await read_profiles(LedgerReader(self.parts.ledger))
             if one.profile.enabled and one.profile.target not in self._config.targets
         ]
         if homeless:

@@ -15,7 +15,8 @@ from fetcher.oauth_answers import DeviceCode, Refusal, Tokens
 from fetcher.oauth_client import OAuthClient
 from manager.browser_login import by_browser
 from manager.device_login import by_code
-from manager.profiles import known_profiles, named, opened_ledger
+from manager.profile_changes import opened_ledger
+from manager.profiles import known_profiles, named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,9 @@ from structlog.typing import FilteringBoundLogger
 from common.config import MANAGED_BY_FILE, Config
 from common.failures import PpsError, UsageError
 from common.ledger import Ledger
-from common.ledger.profile_rows import MANAGER
 from common.ledger.pulling import Pulling, read_pulling, recipients_since
 from common.ledger.reader import LedgerReader
+from common.ledger.recorded import MANAGER
 from common.ledger.standing import read_clock
 from common.lock import alone, is_single
 from common.log import open_log

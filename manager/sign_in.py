@@ -15,7 +15,8 @@ from fetcher.connection import Connection
 from fetcher.grants import GrantEndedError, grants_of
 from fetcher.link import link_of
 from fetcher.streams import Limits
-from manager.profiles import Known, has_ledger, opened_ledger, passwords
+from manager.profile_changes import opened_ledger, passwords
+from manager.profiles import Known, has_ledger
 
 
 async def secret_of(config: Config, profile: Profile, known: Known | None) -> Secret:

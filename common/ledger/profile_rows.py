@@ -3,23 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import chain, count
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import and_, delete, exists, func, or_, select, update
+from sqlalchemy import delete, exists, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from common.ledger.records import UNDONE, MailState
+from common.ledger.recorded import REMOVED, UNDER_WAY
 from common.ledger.rows import clock
-from common.ledger.schema import copies, deliveries, grants, mails, profiles, schedule
+from common.ledger.schema import copies, grants, mails, profiles, schedule
 from common.profile import Profile
-
-FILE: Final = "file"
-MANAGER: Final = "manager"
-REMOVED: Final = "removed"
-"""Who managed it, does no more; the row stays for the mails it has."""
-
-LASTING: Final = frozenset({FILE, MANAGER})
-"""Managers whose profiles are polled by themselves: those of `pps pull --server` are not."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,8 +84,14 @@ class Book:
         self.add(row)
         await self.connection.execute(update(profiles).where(profiles.c.id == row.id).values(**row.values()))
 
+    async def is_free(self, row: ProfileRow) -> bool:
+        """Whether no mails of a profile's mailbox are on record; until the commit no poll of it records any."""
+        own = select(schedule.c.profile_id).where(schedule.c.profile_id == row.id).with_for_update()
+        await self.connection.execute(own)
+        return not await has_mails(self.connection, row.mailbox)
+
     async def delete(self, row: ProfileRow) -> None:
-        """Delete a row that has no mails."""
+        """Delete a row that is free of mails."""
         self.forget(row)
         await self.connection.execute(delete(schedule).where(schedule.c.profile_id == row.id))
         await self.connection.execute(delete(profiles).where(profiles.c.id == row.id))
@@ -148,7 +146,4 @@ async def move_mails(connection: AsyncConnection, old: str, new: str) -> None:
 
 async def under_way(connection: AsyncConnection) -> dict[str, int]:
     """Return how many mails of each profile are fetched, and not yet with all their recipients."""
-    undone = exists().where(deliveries.c.copy_id == mails.c.copy_id, deliveries.c.state.in_(UNDONE))
-    begun = or_(mails.c.state == MailState.FETCHED, and_(mails.c.state == MailState.ROUTED, undone))
-    query = select(mails.c.profile_id, func.count().label("n")).where(begun).group_by(mails.c.profile_id)
-    return {row.profile_id: row.n for row in (await connection.execute(query)).all()}
+    return {row["profile_id"]: int(row["count"]) for row in (await connection.execute(text(UNDER_WAY))).mappings()}

@@ -4,7 +4,6 @@ Mails belong to the mailbox. A profile that moves to another one leaves a row be
 there are mails of the old one; a profile on a mailbox that was left so takes that row up again.
 """
 
-import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,19 +12,8 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.failures import PpsError, UsageError
-from common.ledger.profile_rows import (
-    FILE,
-    LASTING,
-    MANAGER,
-    REMOVED,
-    Book,
-    ProfileRow,
-    changed,
-    has_mails,
-    is_polling,
-    move_mails,
-    under_way,
-)
+from common.ledger.profile_rows import Book, ProfileRow, changed, has_mails, is_polling, move_mails, under_way
+from common.ledger.recorded import FILE, LASTING, MANAGER, REMOVED
 from common.ledger.rows import clock
 from common.ledger.schema import new_id, profiles, schedule
 from common.ledger.writer import Operation
@@ -56,7 +44,7 @@ class ProfileChange:
     profile: Profile
     new: bool
     same_mailbox: bool | None = None  # whether a new server or user is the old mailbox, renamed; None: nobody said
-    sealed: bytes | None = None  # the password, where it is a new one and is stored
+    sealed: bytes | None = field(default=None, repr=False)  # the password, where it is a new one and is stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,17 +54,6 @@ class Saved:
     refused: PpsError | None = None
     left_behind: LeftBehind = ()  # profiles on a new mailbox, each with the name of the old one's row
     under_way: int = 0  # mails that are fetched and not yet with all their recipients
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredProfile:
-    """A profile as the ledger has it."""
-
-    profile_id: str
-    profile: Profile
-    managed_by: str
-    sealed: bytes | None = field(repr=False)
-    under_way: int  # mails that are fetched and not yet with all their recipients
 
 
 async def _sync(connection: AsyncConnection, sets: Sequence[ProfileSet]) -> list[Saved]:
@@ -190,13 +167,13 @@ async def _put(
     secret = sealed or (None if row is None else row.secret)
     earlier = next((one for one in book.on(profile.mailbox) if one.managed_by == REMOVED and one is not row), None)
     if row is not None and row.mailbox != profile.mailbox:
-        if not await has_mails(book.connection, row.mailbox):
+        if same_mailbox:
+            await move_mails(book.connection, row.mailbox, profile.mailbox)
+            await book.break_leases(row)
+        elif await book.is_free(row):
             if earlier is not None:
                 await book.delete(row)
                 row = None
-        elif same_mailbox:
-            await move_mails(book.connection, row.mailbox, profile.mailbox)
-            await book.break_leases(row)
         else:
             left = (profile.name, await book.leave_behind(row))
             row = None
@@ -258,7 +235,7 @@ async def _switch_one(book: Book, switch: Switch) -> Saved:
     if error is not None:
         return Saved(refused=UsageError(f"{switch.name}: {str(error).removeprefix('--')}"))
     waiting = (await under_way(book.connection)).get(row.id, 0)
-    if switch.removed and not await has_mails(book.connection, row.mailbox):
+    if switch.removed and await book.is_free(row):
         await book.delete(row)
         return Saved()
     # What is on its way needs the row; the password is needed no more.
@@ -275,24 +252,6 @@ async def _book(connection: AsyncConnection) -> Book:
         await connection.execute(text("LOCK TABLE profiles IN SHARE ROW EXCLUSIVE MODE"))
     rows = (await connection.execute(select(profiles))).all()
     return Book(connection, await clock(connection), [ProfileRow(**row._mapping) for row in rows])  # noqa: SLF001 (SQLAlchemy's public name)
-
-
-async def stored(connection: AsyncConnection) -> tuple[StoredProfile, ...]:
-    """Return all profiles that can be read, by name, those left behind among them."""
-    waiting = await under_way(connection)
-    found = []
-    for row in (await connection.execute(select(profiles).order_by(profiles.c.name))).all():
-        with contextlib.suppress(ValueError):  # written by another version
-            found.append(
-                StoredProfile(
-                    profile_id=row.id,
-                    profile=Profile.from_json(row.settings).model_copy(update={"enabled": row.enabled}),
-                    managed_by=row.managed_by,
-                    sealed=row.secret,
-                    under_way=waiting.get(row.id, 0),
-                )
-            )
-    return tuple(found)
 
 
 SYNC: Final[Operation[ProfileSet, Saved]] = Operation(

@@ -17,8 +17,8 @@ class Resealed:
     """A stored password under another key, or another password; `was` None: whatever was there."""
 
     profile_id: str
-    sealed: bytes
-    was: bytes | None = None
+    sealed: bytes = field(repr=False)
+    was: bytes | None = field(default=None, repr=False)
 
 
 async def _store(connection: AsyncConnection, stored: Sequence[Resealed]) -> list[bool]:

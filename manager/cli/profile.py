@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -13,6 +13,10 @@ from manager.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 if TYPE_CHECKING:
     from common.ledger.profiles import LeftBehind
     from manager.profiles import Known
+
+_HEADINGS: Final = ("profile", "server", "user", "password", "mail to", "target", "from", "state")
+_LEFT_OUT: Final = frozenset({"password", "target", "from"})
+"""What a narrow terminal doesn't show."""
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The profile.", autocompletion=complete_profile)]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
@@ -30,24 +34,28 @@ def list_(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False)
     if as_json:
         typer.echo(json.dumps({"profiles": [one.document() for one in found]}))
         return 0
-    from manager.cli.tables import print_table  # noqa: PLC0415
+    from manager.cli.tables import is_narrow, print_table  # noqa: PLC0415
 
-    print_table(["profile", "server", "user", "password", "mail to", "target", "from", "state"], [*map(_row, found)])
+    left_out = _LEFT_OUT if is_narrow() else ()
+    rows = [{heading: cell for heading, cell in _row(one).items() if heading not in left_out} for one in found]
+    headings = [heading for heading in _HEADINGS if heading not in left_out]
+    print_table(headings, [list(row.values()) for row in rows])
     if any(not one.synced for one in found):
         typer.echo(
-            "\nThe file changed since: `pps profile sync`, or the next start of `pps run`, takes it in.", err=True
+            "\nNot synced: `pps profile sync`, or the next `pps run` or `pps pull`, takes the file in.", err=True
         )
     return 0
 
 
-def _row(known: "Known") -> list[str]:
+def _row(known: "Known") -> dict[str, str]:
     from manager.profiles import shown  # noqa: PLC0415
 
     one = known.profile
     to = f"{', '.join(one.local_domain)}, else {one.fallback}" if one.distribute else one.fallback
     waiting = known.stored.under_way if known.stored is not None else 0
     state = f"{known.state}, {waiting} under way" if waiting else known.state
-    return [one.name, str(one.server), one.user, shown(one.password), to, one.target, known.managed_by, state]
+    cells = (one.name, str(one.server), one.user, shown(one.password), to, one.target, known.managed_by, state)
+    return dict(zip(_HEADINGS, cells, strict=True))
 
 
 def enable(name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG) -> int:
@@ -62,10 +70,12 @@ def disable(name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG) -> int
 
 def _switch(name: str, path: ConfigOption, *, mend: str, enabled: bool) -> int:
     from common.config import load_config  # noqa: PLC0415 (slow)
-    from manager.profiles import own, switch  # noqa: PLC0415
+    from manager.profile_changes import require_apart, switch  # noqa: PLC0415
+    from manager.profiles import own  # noqa: PLC0415
 
     checked = load_config(path)
-    asyncio.run(own(checked, name, mend=mend))
+    known = asyncio.run(own(checked, name, mend=mend))
+    require_apart(checked, known.profile.model_copy(update={"enabled": enabled}))
     waiting = asyncio.run(switch(checked, name, enabled=enabled))
     typer.echo(f"{name}: enabled" if enabled else f"{name}: disabled{_on_their_way(waiting)}")
     return 0
@@ -79,7 +89,8 @@ def remove(name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG, yes: Ye
     """Remove a profile that `pps profile add` made. Mail on the server stays; what is fetched is still delivered."""
     from common.config import load_config  # noqa: PLC0415 (slow)
     from common.failures import UsageError  # noqa: PLC0415
-    from manager.profiles import own, switch  # noqa: PLC0415
+    from manager.profile_changes import switch  # noqa: PLC0415
+    from manager.profiles import own  # noqa: PLC0415
 
     checked = load_config(config)
     known = asyncio.run(own(checked, name, mend="remove its [[profile]] section"))
@@ -109,8 +120,8 @@ def sync(
 ) -> int:
     """Bring the file's profiles into the ledger; a running service takes them at its next poll."""
     from common.config import load_config  # noqa: PLC0415 (slow)
+    from manager.profile_changes import sync as sync_profiles  # noqa: PLC0415
     from manager.profiles import moved_in_file  # noqa: PLC0415
-    from manager.profiles import sync as sync_profiles  # noqa: PLC0415
 
     checked = load_config(config)
     same = set(same_mailbox or ())
@@ -144,7 +155,7 @@ def password(name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG, passw
     """Ask for the password of a profile that says password = "stored", and store it encrypted."""
     from common.config import load_config  # noqa: PLC0415 (slow)
     from common.failures import UsageError  # noqa: PLC0415
-    from manager.profiles import store_password, with_stored_password  # noqa: PLC0415
+    from manager.profile_changes import store_password, with_stored_password  # noqa: PLC0415
 
     checked = load_config(config)
     known = asyncio.run(with_stored_password(checked, name))
@@ -159,7 +170,7 @@ def password(name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG, passw
 def reseal(*, config: ConfigOption = DEFAULT_CONFIG) -> int:
     """Encrypt all stored passwords and OAuth 2 grants anew, under the newest of the keys in [service] key."""
     from common.config import load_config  # noqa: PLC0415 (slow)
-    from manager.profiles import reseal as reseal_all  # noqa: PLC0415
+    from manager.profile_changes import reseal as reseal_all  # noqa: PLC0415
 
     count = asyncio.run(reseal_all(load_config(config)))
     typer.echo(f"{count} stored secret{'' if count == 1 else 's'} encrypted under the newest key: older keys may go")

@@ -76,30 +76,43 @@ def add(  # noqa: PLR0913 (one parameter an option)
     checked = load_config(config)
     typed = password_from_stdin() if password_stdin else None
     answers = _defaults(checked) | given
+    if "name" in answers:
+        _require_new(checked, answers["name"])
     typed = _complete(checked, given, answers, typed)
     profile = _settings(answers)
-    if not _tried(checked, profile, typed, wanted=trial):
-        return 1
+    if trial is None:
+        trial = on_terminal() and agreed("Try it now, before it is saved? No mail is touched.", default=True)
+    while trial and not _works(checked, profile, typed):
+        if agreed("Change the answers, and try again?", default=True):
+            typed = _ask_again(checked, answers) or typed
+            profile = _settings(answers)
+        elif agreed("Save it nevertheless?", default=False):
+            break
+        else:
+            return 1
     return _save(checked, profile, typed, new=True, same_mailbox=None)
 
 
-def _tried(config: "Config", profile: "Profile", typed: "Secret | None", *, wanted: bool | None) -> bool:
-    """Try a profile before it is saved, if that is wanted; return whether to save it. Raises PpsError."""
+def _require_new(config: "Config", name: str) -> None:
+    """Raise UsageError for a name that is taken: before all else is asked, not after it."""
+    from manager.profiles import require_new  # noqa: PLC0415 (slow)
+
+    asyncio.run(require_new(config, name))
+
+
+def _works(config: "Config", profile: "Profile", typed: "Secret | None") -> bool:
+    """Try a profile before it is saved, and tell what was found. Raises PpsError where nobody is there to decide."""
     from common.failures import PpsError  # noqa: PLC0415 (slow)
     from manager.cli.profile_trial import tell  # noqa: PLC0415
     from manager.trial import try_profile  # noqa: PLC0415
 
-    if wanted is None:
-        wanted = on_terminal() and agreed("Try it now, before it is saved? No mail is touched.", default=True)
-    if not wanted:
-        return True
     try:
         tell(asyncio.run(try_profile(config, profile, known=None, typed=typed)), err=True)
     except PpsError as error:
         if not on_terminal():
             raise
         typer.echo(f"  {error}", err=True)
-        return agreed("Save it nevertheless?", default=False)
+        return False
     return True
 
 
@@ -144,7 +157,9 @@ def edit(  # noqa: PLR0913 (one parameter an option)
     if not given and typed is None:
         if not on_terminal():
             raise UsageError("profile edit: an option says what to change: no terminal to ask on")
-        typed = _ask_anew(checked, answers)
+        typed = _ask_again(checked, answers)
+        interval = f"{answers['interval']}s"
+        _ask(checked, answers, "interval", "Time from one poll to the next", default=interval)
     profile = _settings(answers)
     return _save(checked, profile, typed, new=False, same_mailbox=same_mailbox)
 
@@ -202,7 +217,7 @@ def _complete(
     return typed
 
 
-def _ask_anew(config: "Config", answers: dict[str, Any]) -> "Secret | None":
+def _ask_again(config: "Config", answers: dict[str, Any]) -> "Secret | None":
     """Ask for each setting with the present one as the default; return a new password, if one was typed."""
     from common.secrets import STORED  # noqa: PLC0415 (slow)
 
@@ -213,7 +228,6 @@ def _ask_anew(config: "Config", answers: dict[str, Any]) -> "Secret | None":
         answers["password"] = STORED
         typed = ask_password("Password (it is stored encrypted)")
     _ask_local_side(config, answers, {"local_domain", "local_user", "target"})
-    _ask(config, answers, "interval", "Time from one poll to the next", default=f"{answers['interval']}s")
     return typed
 
 
@@ -247,6 +261,8 @@ def _check(config: "Config", key: str, value: object, answers: dict[str, Any]) -
 
     beside = {} if key == "local_domain" else answers  # whether to distribute follows from it
     check_answer(key, value, beside)
+    if key == "name":
+        _require_new(config, str(value))
     if key == "target" and value not in config.targets:
         raise UsageError(f"there is no [target.{value}]: {nearest(str(value), config.targets)}")
 
@@ -260,7 +276,7 @@ def _settings(answers: dict[str, Any]) -> "Profile":
 def _save(config: "Config", profile: "Profile", typed: "Secret | None", *, new: bool, same_mailbox: bool | None) -> int:
     """Save it, asking whether the mailbox is the same where only a person knows."""
     from common.ledger.profiles import MailboxUnsaidError, ProfileChange  # noqa: PLC0415 (slow)
-    from manager.profiles import save  # noqa: PLC0415
+    from manager.profile_changes import save  # noqa: PLC0415
 
     try:
         left = asyncio.run(save(config, ProfileChange(profile=profile, new=new, same_mailbox=same_mailbox), typed))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.config import MANAGED_BY_FILE, Config, load_config
 from common.failures import PpsError, UsageError
-from common.ledger.profile_rows import LASTING
+from common.ledger.recorded import LASTING
 from common.log import open_log
 from manager.doctor.check import Check, ok, problem
 from manager.doctor.here import blobs_checks, clock_check, key_check, ledger_file_checks, lock_check, log_check

@@ -6,6 +6,7 @@ import pytest
 
 from common.ledger import Ledger
 from common.ledger.grants import GrantClaim, GrantEnd, StoredGrant
+from common.ledger.sealing import RESEAL_GRANT, SealedGrant, sealed_grants
 from tests.ledger import change
 
 BOX = "mailbox"
@@ -25,6 +26,18 @@ async def claimed(ledger: Ledger) -> GrantClaim:
     claim = await ledger.claim_grant(BOX)
     assert claim is not None
     return claim
+
+
+async def test_a_grant_is_sealed_anew_unless_it_was_renewed_meanwhile(ledger: Ledger) -> None:
+    """Who seals anew holds no claim: a token that a worker stored since is worth more than the one that was read."""
+    await ledger.store_grant(stored(b"old"))
+    assert await ledger.read(sealed_grants) == [(BOX, b"old")]
+
+    done = await ledger.write(RESEAL_GRANT, SealedGrant(mailbox=BOX, was=b"old", sealed=b"new"))
+    late = await ledger.write(RESEAL_GRANT, SealedGrant(mailbox=BOX, was=b"old", sealed=b"late"))
+
+    assert (done, late) == (True, False)
+    assert await ledger.read(sealed_grants) == [(BOX, b"new")]
 
 
 async def test_a_grant_is_what_was_stored(ledger: Ledger) -> None:

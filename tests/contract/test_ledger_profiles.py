@@ -4,17 +4,10 @@ import pytest
 
 from common.failures import PpsError, UsageError
 from common.ledger import LeaseLostError, Ledger
-from common.ledger.profile_rows import FILE, MANAGER, REMOVED
-from common.ledger.profiles import (
-    SAVE,
-    SWITCH,
-    MailboxUnsaidError,
-    ProfileChange,
-    Saved,
-    StoredProfile,
-    Switch,
-    stored,
-)
+from common.ledger.grants import StoredGrant
+from common.ledger.profiles import SAVE, SWITCH, MailboxUnsaidError, ProfileChange, Saved, Switch
+from common.ledger.reader import LedgerReader
+from common.ledger.recorded import FILE, MANAGER, REMOVED, StoredProfile, read_profiles
 from common.ledger.records import Lease
 from common.ledger.sealing import STORE, Resealed
 from tests.ledger import Scene, change, listed, profile
@@ -33,7 +26,7 @@ async def edit(ledger: Ledger, *, same_mailbox: bool | None = None, **keys: obje
 
 async def named(ledger: Ledger) -> dict[str, StoredProfile]:
     """Return all profiles by name."""
-    return {one.profile.name: one for one in await ledger.read(stored)}
+    return {one.profile.name: one for one in await read_profiles(LedgerReader(ledger))}
 
 
 async def polled(ledger: Ledger, *uidls: bytes) -> Lease:
@@ -123,6 +116,44 @@ async def test_the_same_mailbox_keeps_its_mails(ledger: Ledger) -> None:
         await ledger.record_listing(old, listed(b"u3"))
     after = (await ledger.record_listing(lease, listed(b"u1", b"u2"))).known
     assert {mail.mail_id for mail in after.values()} == {mail.mail_id for mail in before.values()}
+
+
+def grant(mailbox: str, sealed: bytes) -> StoredGrant:
+    """Return a mailbox's grant, as a login stores it."""
+    return StoredGrant(
+        mailbox=mailbox, epoch=None, sealed=sealed, fresh_for=3300, expires_in=3600, grant_expires_in=None
+    )
+
+
+@pytest.mark.parametrize("uidls", [(), (b"u1",)])
+async def test_a_grant_moves_with_its_mailbox(ledger: Ledger, uidls: tuple[bytes, ...]) -> None:
+    """Nobody has to sign in anew for another name of the same mailbox, whether it ever held a mail or not."""
+    await add(ledger)
+    await polled(ledger, *uidls)
+    await free(ledger)
+    await ledger.store_grant(grant(profile().mailbox, b"sealed"))
+    moved = profile(server="pop.example.net 110").mailbox
+
+    assert await edit(ledger, same_mailbox=True, server="pop.example.net 110") == Saved()
+
+    found = await ledger.grant_of(moved)
+    assert found is not None
+    assert found.sealed == b"sealed"
+    assert await ledger.grant_of(profile().mailbox) is None
+
+
+async def test_a_grant_under_the_new_name_is_the_newer_one(ledger: Ledger) -> None:
+    """Somebody signed in after the change was made elsewhere, and before it was made here."""
+    await add(ledger)
+    await ledger.store_grant(grant(profile().mailbox, b"old"))
+    moved = profile(server="pop.example.net 110").mailbox
+    await ledger.store_grant(grant(moved, b"new"))
+
+    await edit(ledger, same_mailbox=True, server="pop.example.net 110")
+
+    found = await ledger.grant_of(moved)
+    assert found is not None
+    assert found.sealed == b"new"
 
 
 async def test_mails_move_neither_during_a_poll_nor_onto_others(ledger: Ledger) -> None:

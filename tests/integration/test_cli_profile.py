@@ -87,6 +87,45 @@ def test_add_asks_for_what_is_not_given(mailbox: Mailbox, tmp_path: Path) -> Non
     assert there.counts() == {"bob": 1}
 
 
+def test_what_does_not_work_is_answered_again(mailbox: Mailbox, tmp_path: Path) -> None:
+    """A name that is taken is refused before all else is asked; a slip in the password costs only the password."""
+    there = installation(tmp_path, profile(mailbox, name="office", enabled=False))
+
+    with Terminal(tmp_path, "profile", "add", "--server", mailbox.server, "--user", mailbox.user) as terminal:
+        terminal.answer("Name of the profile: ", "office")
+        terminal.answer('there is a [[profile]] "office" in the file: take another name', "second")
+        terminal.answer("Password", "slip")
+        terminal.answer("Local domains", "")
+        terminal.answer("Local user who gets the mail: ", "ann")
+        terminal.answer("Try it now", "")
+        terminal.answer("Change the answers, and try again? [Y/n]", "")
+        terminal.answer(f"[{mailbox.server}]: ", "")
+        terminal.answer(f"[{mailbox.user}]: ", "")
+        terminal.answer("Another password? [y/N]", "y")
+        terminal.answer("Password", mailbox.password)
+        terminal.answer("Local domains", "")
+        terminal.answer("Local user who gets the mail [ann]: ", "")
+        code = terminal.end()
+
+    assert (code, "No mail was fetched or deleted." in terminal.shown) == (0, True), terminal.shown
+    assert listed(there)["second"]["local_user"] == "ann"
+    taken = there.pps("profile", "add", "second", "--server", mailbox.server)
+    only_line(taken, 2, 'there is a profile "second" already: `pps profile edit second`, or another name')
+
+
+def test_what_is_on_a_mailbox_of_the_file_is_not_enabled(mailbox: Mailbox, tmp_path: Path) -> None:
+    """The file's profile may not be in the ledger yet: the next start would refuse the whole file."""
+    there = installation(tmp_path)
+    added = add(there, mailbox, "--set", "order=newest")
+    there.pps("profile", "disable", "added")
+    installation(tmp_path, profile(mailbox))
+
+    enabled = there.pps("profile", "enable", "added")
+
+    assert (added.code, enabled.code) == (0, 2)
+    assert 'are those of [[profile]] "office" in pps.toml' in enabled.err
+
+
 def test_what_does_not_work_is_not_saved_unless_somebody_says_so(mailbox: Mailbox, tmp_path: Path) -> None:
     """With --test and nobody there, the trial's error is the command's."""
     there = installation(tmp_path)

@@ -103,10 +103,11 @@ def test_watching_looks_again_until_it_is_interrupted(folder: Path) -> None:
     assert first["at"] < second["at"]
 
 
-def test_status_answers_without_sqlalchemy_and_rich(folder: Path) -> None:
-    """Half a second for the whole process: on SQLite, neither is imported, which alone would take as long."""
+@pytest.mark.parametrize("command", [["status"], ["profile", "list"]])
+def test_who_only_looks_waits_for_neither_sqlalchemy_nor_rich(folder: Path, command: list[str]) -> None:
+    """On SQLite, neither is imported, which alone would take longer than all the rest."""
     script = (
-        "import sys; from manager.cli.app import run; code = run(['status'])\n"
+        f"import sys; from manager.cli.app import run; code = run({command})\n"
         "print(code, 'sqlalchemy' in sys.modules, 'rich.console' in sys.modules, 'structlog' in sys.modules)"
     )
 
