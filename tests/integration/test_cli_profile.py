@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.secrets import make_key
+from tests.bad_input.calls import called
 from tests.command import Ended, pps, tree
 from tests.integration.service import Installation, install, profile, traces, wait_until
 from tests.mails import mail
@@ -165,7 +166,7 @@ ADD = ["profile", "add", "x", "--server", "h 995s", "--user", "u", "--local-user
         ),
         ([*ADD, "--password", "env:X", "--interval", "1s"], "--interval: 1s is not between 10s and 7d"),
         ([*ADD, "--password", "env:X", "--set", "custdy=blob"], '--set: unknown key "custdy": did you mean "custody"?'),
-        ([*ADD, "--password", "env:X", "--set", "custody=x"], '--set custody: "x" is not remote or blob'),
+        ([*ADD, "--password", "env:X", "--set", "custody=x"], '--set custody: "x" is not auto, remote or blob'),
         ([*ADD, "--password", "env:X", "--set", "hunter2"], "--set: write KEY=VALUE, as in pps.toml"),
         ([*ADD, "--password", "env:X", "--set", "name=y"], "--set name: a profile keeps its name"),
         (["profile", "edit", "ofice"], 'pps.toml: no profile "ofice": did you mean "office"?'),
@@ -181,14 +182,16 @@ ADD = ["profile", "add", "x", "--server", "h 995s", "--user", "u", "--local-user
 )
 def test_wrong_use_is_one_line(tmp_path: Path, mailbox: Mailbox, arguments: list[str], line: str) -> None:
     """Exit 2, the option and the mend; a typed secret isn't shown back, and nothing is saved."""
-    there = installation(tmp_path, profile(mailbox))
+    installation(tmp_path, profile(mailbox))
 
-    ended = there.pps(*arguments)
+    ended = called(arguments, tmp_path)
 
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1), ended
     assert ended.err.startswith(f"pps: {line}"), ended.err
     assert "hunter2" not in ended.err
-    assert list(listed(there)) == ["office"]
+    assert [one["name"] for one in json.loads(called(["profile", "list", "--json"], tmp_path).out)["profiles"]] == [
+        "office"
+    ]
 
 
 def test_the_password_of_a_profile_of_the_file_is_typed_once(mailbox: Mailbox, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from common import __version__
 from common.failures import PpsError
 from manager.cli import app
+from tests.bad_input.calls import called
 from tests.command import pps, tree
 
 WRONG = '[service]\nlogg = "x"\n'
@@ -38,7 +39,7 @@ def test_version_is_answered_before_anything_is_imported() -> None:
 )
 def test_wrong_use_is_one_line_and_exit_2(tmp_path: Path, arguments: list[str], line: str) -> None:
     """The command, what is wrong with it, and where to look."""
-    ended = pps(*arguments, folder=tmp_path)
+    ended = called(arguments, tmp_path)
 
     assert (ended.code, ended.err, ended.out) == (2, line + "\n", "")
 
@@ -49,7 +50,7 @@ def test_a_wrong_config_is_one_line_exit_2_and_nothing_is_touched(tmp_path: Path
     (tmp_path / "pps.toml").write_text(WRONG)
     before = tree(tmp_path)
 
-    ended = pps(*arguments, folder=tmp_path)
+    ended = called(arguments, tmp_path)
 
     assert ended.code == 2
     assert ended.err == 'pps: pps.toml: [service] unknown key "logg": did you mean "log"?\n'
