@@ -58,7 +58,9 @@ class Decided:
 async def _desk(config: Config) -> AsyncIterator[Desk]:
     """Open the ledger beside whatever runs; nothing is made just to look into it."""
     _require(config)
-    ledger = await Ledger.open(config.service.ledger, base=config.base, log=open_log("-", config.base, level="error"))
+    ledger = await Ledger.open(
+        config.service.ledger, base=config.base, log=open_log("-", config.base, level="error"), hurried=True
+    )
     try:
         yield Desk(ledger)
     finally:

@@ -23,7 +23,7 @@ from manager.profiles import Known, known_profiles, named, require_other_name, s
 async def opened_ledger(config: Config) -> AsyncIterator[Ledger]:
     """Open the ledger beside whatever runs; raises PpsError."""
     log = open_log("-", config.base, level="error")
-    ledger = await Ledger.open(config.service.ledger, base=config.base, log=log)
+    ledger = await Ledger.open(config.service.ledger, base=config.base, log=log, hurried=True)
     try:
         yield ledger
     finally:

@@ -137,7 +137,9 @@ async def _working(config: Config, names: frozenset[str], managed_by: str) -> As
     with contextlib.ExitStack() as stack:
         if is_single(config) and _is_ours(config, stack):
             async with opened(config, role="pull") as parts:
+                parts.ledger.hurried = True  # until mail is in our hands: from then on, every write is waited for
                 await parts.ledger.sync_profiles(config.profiles, managed_by=managed_by)
+                parts.ledger.hurried = False
                 workers = await compose(parts, {"fetcher", "router", "deliverer"}, names=names)
                 async with _running(workers, parts.log):
                     yield parts.ledger
@@ -175,7 +177,7 @@ async def _running(workers: Sequence[Worker], log: FilteringBoundLogger) -> Asyn
 
 async def _ledger_beside(config: Config) -> Ledger:
     log = open_log(config.service.log, config.base).bind(role="pull")
-    return await Ledger.open(config.service.ledger, base=config.base, log=log)
+    return await Ledger.open(config.service.ledger, base=config.base, log=log, hurried=True)
 
 
 async def _pull_one(watch: Watch, name: str, target: str) -> Pulling:

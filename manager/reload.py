@@ -33,6 +33,14 @@ def reload_service(config: Config) -> None:
         raise PpsError(f"reload: {answer}")
 
 
+def is_behind(config: Config) -> bool:
+    """Whether the service that works here read the file before it was changed, or refused it; others are not known."""
+    holder = holder_of(config) if is_single(config) else None
+    if holder is None or not holder.reloads:
+        return False
+    return bool(holder.answer) or lock_path(config).stat().st_mtime < config.path.stat().st_mtime
+
+
 def _running(config: Config) -> Holder:
     holder = holder_of(config)
     if holder is None:

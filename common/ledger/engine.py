@@ -1,6 +1,7 @@
 """Opening the ledger's database: the engine for each URL, its safety settings, its schema version."""
 
 import os
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,13 +15,41 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from common.failures import PpsError, UsageError
 from common.ledger.schema import HEAD, installation, new_id
 
-BUSY_SECONDS: Final = 30
-"""How long a command beside a running service waits for SQLite's single writer."""
+CONNECT_SECONDS: Final = 30
+
+BUSY_SECONDS: Final = 2
+"""How long one try waits for SQLite's single writer, which holds its lock for milliseconds; services try for ever."""
 
 STATEMENT_SECONDS: Final = 60
 """The longest a statement may take: the ledger's are short, and a stuck one must not hold its locks for ever."""
 
 _WRITE: Final = "pps_write"
+
+_SQLITE_NAMES: Final = {
+    sqlite3.SQLITE_ERROR: "SQLITE_ERROR",
+    sqlite3.SQLITE_BUSY: "SQLITE_BUSY",
+    sqlite3.SQLITE_READONLY: "SQLITE_READONLY",
+    sqlite3.SQLITE_FULL: "SQLITE_FULL",
+    sqlite3.SQLITE_IOERR: "SQLITE_IOERR",
+    sqlite3.SQLITE_CANTOPEN: "SQLITE_CANTOPEN",
+}
+
+_NO_TABLE: Final = frozenset({"SQLITE_ERROR", "42P01"})
+
+_MENDS: Final = {
+    "SQLITE_BUSY": "another program has it locked: end that one (fuser -v FILE names it), or try again",
+    "SQLITE_READONLY": "this user may not write it or its folder: chown them, or run as their owner",
+    "SQLITE_FULL": "make room",
+    "SQLITE_IOERR": "the disk fails or is full: see df and the system's log",
+    "SQLITE_CANTOPEN": "this user may not write it or its folder: chown them, or run as their owner",
+    "28P01": "check user and password in the URL",
+    "28000": "check the user in the URL, its LOGIN right, and pg_hba.conf",
+    "3D000": "check the URL, or make it: createdb -O USER DATABASE",
+    "42501": "GRANT the user what it lacks (to migrate, CREATE on the schema; to work, ALL on its tables)",
+    "53100": "its disk is full: make room",
+    "53300": "raise max_connections, or run fewer processes",
+}
+"""What a person does about it, by the database's own code."""
 
 
 def database_url(url: str, *, base: Path) -> URL:
@@ -47,7 +76,11 @@ def open_engine(url: URL) -> AsyncEngine:
             url,
             pool_size=4,
             pool_pre_ping=True,
-            connect_args={"server_settings": settings, "timeout": BUSY_SECONDS, "command_timeout": STATEMENT_SECONDS},
+            connect_args={
+                "server_settings": settings,
+                "timeout": CONNECT_SECONDS,
+                "command_timeout": STATEMENT_SECONDS,
+            },
         )
     _check_file(Path(url.database or ""))
     engine = create_async_engine(url, connect_args={"timeout": BUSY_SECONDS})
@@ -82,7 +115,9 @@ async def schema_version(engine: AsyncEngine) -> str | None:
         async with engine.connect() as connection:
             try:
                 return (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar()
-            except DBAPIError:
+            except DBAPIError as error:
+                if said_by(error)[0] not in _NO_TABLE:
+                    raise
                 return None
     except (OSError, SQLAlchemyError, TimeoutError) as error:
         raise PpsError(unreachable(engine.url, error)) from error
@@ -101,8 +136,11 @@ async def prepare(engine: AsyncEngine) -> str:
                 f"the ledger is of an older PPS (schema {version}, this one needs {HEAD}): run `pps migrate`"
             )
         await migrate(engine)
-    async with engine.connect() as connection:
-        found: str = (await connection.execute(select(installation.c.id))).scalar_one()
+    try:
+        async with engine.connect() as connection:
+            found: str = (await connection.execute(select(installation.c.id))).scalar_one()
+    except (OSError, SQLAlchemyError, TimeoutError) as error:
+        raise PpsError(unreachable(engine.url, error)) from error
     return found
 
 
@@ -124,7 +162,18 @@ def unreachable(url: URL, error: BaseException) -> str:
     said = str(cause).strip().partition("\n")[0] or type(cause).__name__
     if isinstance(cause, ConnectionRefusedError):
         said = "nothing listens there: check the port, and that PostgreSQL runs"
-    return f"[service] ledger: can't use {place}: {said.rpartition('>: ')[2]}"
+    mend = _MENDS.get(said_by(error)[0], "")
+    return f"[service] ledger: can't use {place}: {said.rpartition('>: ')[2]}{mend and f': {mend}'}"
+
+
+def said_by(error: BaseException) -> tuple[str, str]:
+    """Return the database's own code for an error, SQLSTATE or the name of SQLite's primary code, and its words."""
+    cause = getattr(error, "orig", None) or error
+    state = getattr(cause, "sqlstate", None)
+    if state is not None:
+        return str(state), str(cause)
+    code = getattr(cause, "sqlite_errorcode", None)
+    return _SQLITE_NAMES.get(code & 0xFF, "") if code is not None else "", str(cause)
 
 
 def _upgrade(connection: Connection) -> None:

@@ -24,7 +24,7 @@ from common.ledger import (
     sweeping,
     targets,
 )
-from common.ledger.engine import database_url, migrate, open_engine, prepare
+from common.ledger.engine import database_url, migrate, open_engine, prepare, unreachable
 from common.ledger.records import (
     Claimed,
     ClaimRequest,
@@ -49,6 +49,9 @@ MAX_SESSIONS_A_HOST: Final = 8
 CLOSE_SECONDS: Final = 3
 """How long closing waits for the last writes when the database doesn't answer."""
 
+PATIENCE_SECONDS: Final = 5.0
+"""How long a person waits for a command's write; a service waits as long as it takes."""
+
 T = TypeVar("T")
 Row = TypeVar("Row")
 
@@ -60,18 +63,24 @@ class LeaseLostError(Exception):
 class Ledger:
     """The truth about every mail and delivery. Writes wait out the database's troubles; reads raise them."""
 
-    def __init__(self, engine: AsyncEngine, installation: str, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, engine: AsyncEngine, installation: str, log: FilteringBoundLogger, *, hurried: bool = False
+    ) -> None:
         self.installation = installation  # a UUID that names us in trace fields
+        self.hurried = hurried  # whether a person waits, so that writes raise PpsError after PATIENCE_SECONDS
         self._engine = engine
         self._log = log
         self._writer = Writer(engine, log)
 
     @classmethod
-    async def open(cls, url: str, *, base: Path, log: FilteringBoundLogger) -> Self:
-        """Open `[service] ledger`, bringing SQLite to the newest schema; raises PpsError."""
+    async def open(cls, url: str, *, base: Path, log: FilteringBoundLogger, hurried: bool = False) -> Self:
+        """Open `[service] ledger`, bringing SQLite to the newest schema; raises PpsError.
+
+        `hurried` is for commands: what the database's trouble holds up raises PpsError too, within seconds.
+        """
         engine = open_engine(database_url(url, base=base))
         try:
-            return cls(engine, await prepare(engine), log)
+            return cls(engine, await prepare(engine), log, hurried=hurried)
         except BaseException:
             await engine.dispose()
             raise
@@ -286,8 +295,13 @@ class Ledger:
             raise
 
     async def write(self, operation: Operation[Row, T], row: Row) -> T:
-        """Commit one operation, and return its answer; raises RowRejectedError."""
-        return await self._writer.submit(operation, row)
+        """Commit one operation, and return its answer; raises RowRejectedError, and PpsError where it is hurried."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS if self.hurried else None):
+                return await self._writer.submit(operation, row)
+        except TimeoutError as error:
+            trouble = self._writer.trouble or TimeoutError(f"no answer within {PATIENCE_SECONDS:.0f} s")
+            raise PpsError(unreachable(self._engine.url, trouble)) from error
 
     async def close(self) -> None:
         """Finish what is queued, for a while, and disconnect."""

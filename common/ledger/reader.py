@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Found = dict[str, Any]
 """A row by the names of its columns."""
 
-BUSY_SECONDS: Final = 30
+BUSY_SECONDS: Final = 2
 """How long SQLite's writer is waited for; in WAL mode readers hardly ever wait."""
 
 POSTGRESQL_CLOCK: Final = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"

@@ -31,6 +31,9 @@ Answer = TypeVar("Answer")
 _PASSING_STATES: Final = ("08", "40", "53", "55", "57")
 """SQLSTATE classes that heal: connection, rollback (deadlock, serialisation), resources, locks, shutdown."""
 
+_NO_RIGHT: Final = "42501"
+"""SQLSTATE of a GRANT that is missing: no fault of the row, so a person gives it and nothing is quarantined."""
+
 _PASSING_CODES: Final = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -73,6 +76,7 @@ class Writer:
 
     def __init__(self, engine: AsyncEngine, log: FilteringBoundLogger) -> None:
         self.commits = 0
+        self.trouble: Exception | None = None  # what keeps it from committing now
         self._engine = engine
         self._log = log
         self._waiting: list[_Entry] = []
@@ -116,6 +120,9 @@ class Writer:
                 answers = await self._transact(batch)
             except Exception as error:  # noqa: BLE001 (every failure ends in a retry, a split or the one caller's hands)
                 if heals(error):
+                    self.trouble = error
+                    if all(entry.answer.done() for entry in batch):
+                        return  # nobody waits any more
                     failures += 1
                     await self._back_off(failures, error)
                     continue
@@ -150,6 +157,7 @@ class Writer:
                 given = await operation.apply(connection, [entry.row for entry in entries])
                 answers += zip(entries, given, strict=True)
         self.commits += 1
+        self.trouble = None
         return answers
 
     async def _back_off(self, failures: int, error: Exception) -> None:
@@ -166,7 +174,7 @@ def heals(error: BaseException) -> bool:
         return False
     state = getattr(error.orig, "sqlstate", None)
     if state is not None:
-        return str(state)[:2] in _PASSING_STATES
+        return str(state)[:2] in _PASSING_STATES or state == _NO_RIGHT
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
         return code & 0xFF in _PASSING_CODES

@@ -12,6 +12,7 @@ from common.rabbitmq.channel import NOT_FOUND, ChannelLostError
 from common.rabbitmq.consumption import RabbitConsumption
 from common.rabbitmq.line import Line
 from common.rabbitmq.publishing import Publisher
+from common.rabbitmq.rights import require_rights
 
 
 async def connect_rabbitmq(url: str, *, role: str, log: FilteringBoundLogger) -> Broker:
@@ -32,6 +33,7 @@ class RabbitBroker(Broker):
 
     def __init__(self, address: Address, *, role: str, log: FilteringBoundLogger) -> None:
         self._log = log
+        self._address = address
         self._publishing = Line(address, name=f"pps {role} publish", log=log)
         self._consuming = Line(address, name=f"pps {role} consume", log=log)
         self._publisher = Publisher(self._publishing, log)
@@ -41,6 +43,7 @@ class RabbitBroker(Broker):
         """Connect both lines for the first time; raises PpsError."""
         await self._publishing.open()
         await self._consuming.open()
+        await require_rights(await self._publishing.connection(), self._address)
 
     async def publish(self, queue: str, body: bytes, *, message_id: str) -> None:
         """See Broker."""

@@ -122,6 +122,7 @@ def sync(
     from common.config import load_config  # noqa: PLC0415 (slow)
     from manager.profile_changes import sync as sync_profiles  # noqa: PLC0415
     from manager.profiles import moved_in_file  # noqa: PLC0415
+    from manager.reload import is_behind  # noqa: PLC0415
 
     checked = load_config(config)
     same = set(same_mailbox or ())
@@ -131,15 +132,22 @@ def sync(
         if name not in same and agreed(f"{name}: another server or user. Is it the same mailbox?", default=False):
             same.add(name)
     left = asyncio.run(sync_profiles(checked, same))
+    behind = is_behind(checked)
     if as_json:
         moved = [{"profile": name, "mails_stay_with": rest} for name, rest in left]
-        typer.echo(json.dumps({"profiles": [one.name for one in checked.profiles], "on_new_mailbox": moved}))
+        typer.echo(
+            json.dumps(
+                {"profiles": [one.name for one in checked.profiles], "on_new_mailbox": moved, "needs_reload": behind}
+            )
+        )
         return 0
     tell_left_behind(left)
     count = len(checked.profiles)
     typer.echo(
         f"{count} profile{'' if count == 1 else 's'} of {checked.path} {'is' if count == 1 else 'are'} in the ledger"
     )
+    if behind:
+        typer.echo("[service] and [target.NAME], if they changed too, take effect with `pps reload`", err=True)
     return 0
 
 

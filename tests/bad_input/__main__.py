@@ -2,13 +2,18 @@
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from tests.bad_input.calls import called, printed
+from tests.bad_input.case import BadInput
 from tests.bad_input.command_lines import COMMAND_LINES
+from tests.bad_input.disks import DISKS
+from tests.bad_input.refusals import refusals
 from tests.bad_input.surroundings import SURROUNDINGS
+from tests.servers.postgres import Postgres
+from tests.servers.rabbitmq import RabbitMQ
 
 BROKEN: Final = sorted((Path(__file__).parent.parent / "bad_configs").glob("*.toml"))
 
@@ -18,7 +23,12 @@ def rows() -> Iterator[tuple[str, str, int, str]]:
     for path in BROKEN:
         ended = called(["status", "--config", path.name], path.parent)
         yield path.stem, f"pps status --config {path.name}", ended.code, ended.err
-    for case in (*COMMAND_LINES, *SURROUNDINGS):
+    with Postgres() as postgres, RabbitMQ() as rabbitmq:
+        yield from _printed((*COMMAND_LINES, *SURROUNDINGS, *DISKS, *refusals(postgres, rabbitmq)))
+
+
+def _printed(cases: Iterable[BadInput]) -> Iterator[tuple[str, str, int, str]]:
+    for case in cases:
         with tempfile.TemporaryDirectory() as folder:
             ended, _ = printed(case, Path(folder))
             yield case.name, f"pps {' '.join(case.arguments)}", ended.code, ended.err.replace(folder, "/etc/pps")

@@ -28,7 +28,9 @@ def printed(case: BadInput, folder: Path) -> tuple[Ended, str]:
     (folder / "pps.toml").write_text(CONFIG)
     case.set_up(folder)
     expected = case.prints.replace("{folder}", str(folder)).replace("{schema}", newest_schema())
-    return called(case.arguments, folder, case.environment), f"pps: {expected}\n"
+    with case.around(folder):
+        ended = called(case.arguments, folder, case.environment)
+    return ended, f"pps: {expected}\n"
 
 
 @contextmanager

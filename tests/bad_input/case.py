@@ -1,6 +1,7 @@
 """One wrong use of `pps`: what is set up, what is called, and the one line that it must print."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,12 @@ def nothing(_folder: Path) -> None:
     """Set up nothing more than a good pps.toml."""
 
 
+@contextmanager
+def undisturbed(_folder: Path) -> Iterator[None]:
+    """Have nothing wrong but what was set up."""
+    yield
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadInput:
     """One row of the table. In `prints`, {folder} stands for the folder that it runs in."""
@@ -35,6 +42,7 @@ class BadInput:
     code: int = 2
     set_up: Callable[[Path], None] = nothing
     environment: Mapping[str, str] = field(default_factory=dict)
+    around: Callable[[Path], AbstractContextManager[None]] = undisturbed  # what is wrong while the command runs
 
 
 def configured(text: str, *, before: str = "") -> Callable[[Path], None]:

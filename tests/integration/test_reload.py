@@ -68,7 +68,7 @@ def received(server: SmtpServer) -> Counter[tuple[str, bytes]]:
 
 
 def test_a_new_profile_is_polled_after_a_reload(mailbox: Mailbox, tmp_path: Path) -> None:
-    """`pps reload` returns once the service has it; the same process goes on."""
+    """`pps reload` returns once the same process has it; until then `pps profile sync` says what waits for it."""
     mailbox.plant(mail())
     there = install(tmp_path, profile(mailbox))
     whole = (tmp_path / "pps.toml").read_text()
@@ -76,12 +76,16 @@ def test_a_new_profile_is_polled_after_a_reload(mailbox: Mailbox, tmp_path: Path
 
     with there.running("run"):
         before = at_work(there)
+        unchanged = called(["profile", "sync"], tmp_path)
         (tmp_path / "pps.toml").write_text(whole)
+        synced = called(["profile", "sync"], tmp_path)
         ended = called(["reload"], tmp_path)
         wait_until(lambda: there.events("mail_deleted"))
         after = at_work(there)
 
     assert (ended.code, ended.out, ended.err) == (0, "the configuration is in force\n", "")
+    assert unchanged.err == ""
+    assert synced.err == "[service] and [target.NAME], if they changed too, take effect with `pps reload`\n"
     assert there.counts() == {"ann": 1}
     assert (after.pid, after.answered) == (before.pid, before.answered + 1)
 
