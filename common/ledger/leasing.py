@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Select, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Select, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.failures import PollResult
@@ -94,7 +94,7 @@ async def _hold_paused(connection: AsyncConnection, claim: _Claim) -> None:
     for host in sorted(claim.shut):
         row = claim.hosts[host]
         due = select(schedule.c.profile_id).where(schedule.c.host == host, schedule.c.due_at <= claim.time)
-        ids = (await connection.execute(due.limit(MAX_HELD))).scalars()
+        ids = (await connection.execute(due.where(_is_free(claim.time)).limit(MAX_HELD))).scalars()
         for part in chunks(ids):
             change = update(schedule).where(schedule.c.profile_id.in_(part))
             held = {"held": row.reason, "held_at": claim.time, "due_at": row.paused_until}
@@ -131,13 +131,16 @@ async def _look(connection: AsyncConnection, claim: _Claim) -> bool:
     return len(rows) == limit and len(taken) < limit
 
 
+def _is_free(time: int) -> ColumnElement[bool]:
+    return or_(schedule.c.lease_until.is_(None), schedule.c.lease_until <= time)
+
+
 def due_query(*, time: int, limit: int, names: Collection[str] | None, shut: Collection[str]) -> Select[Any]:
     """Return the query for what is due and free, the longest due first, on all hosts but those that are shut."""
-    free = or_(schedule.c.lease_until.is_(None), schedule.c.lease_until <= time)
     return (
         select(schedule, profiles.c.revision, profiles.c.settings, profiles.c.mailbox)
         .join(profiles, profiles.c.id == schedule.c.profile_id)
-        .where(schedule.c.due_at <= time, free, profiles.c.enabled)
+        .where(schedule.c.due_at <= time, _is_free(time), profiles.c.enabled)
         .where(true() if names is None else profiles.c.name.in_(names))
         .where(schedule.c.host.not_in(shut) if shut else true())
         .order_by(schedule.c.due_at)

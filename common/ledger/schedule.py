@@ -32,7 +32,7 @@ class PollEnd:
 
 async def _end_polls(connection: AsyncConnection, ends: Sequence[PollEnd]) -> list[bool]:
     columns = (schedule.c.profile_id, schedule.c.lease_epoch, schedule.c.failures, schedule.c.auth_failures)
-    query = select(*columns, schedule.c.last_success_at, schedule.c.host)
+    query = select(*columns, schedule.c.last_success_at, schedule.c.host, schedule.c.due_at, schedule.c.last_started_at)
     ids = (end.lease.profile_id for end in ends)
     rows = {row.profile_id: row for row in await locked(connection, query, schedule.c.profile_id, ids)}
     revisions = await _revisions(connection, rows)
@@ -46,6 +46,8 @@ async def _end_polls(connection: AsyncConnection, ends: Sequence[PollEnd]) -> li
         live = row is not None and row.lease_epoch == end.lease.epoch
         if live and row is not None:
             values = _end_values(end, row, time)
+            if _was_asked_for(row, time):
+                values["due_at"] = row.due_at
             if revisions.get(end.lease.profile_id) != end.lease.revision:
                 values |= {"due_at": time, "auth_failures": 0}  # it was edited meanwhile: this poll tells nothing of it
             elif end.result is PollResult.AUTH:
@@ -67,6 +69,11 @@ async def _revisions(connection: AsyncConnection, ids: Iterable[str]) -> dict[st
         query = select(profiles.c.id, profiles.c.revision).where(profiles.c.id.in_(part))
         found |= {row.id: row.revision for row in (await connection.execute(query)).all()}
     return found
+
+
+def _was_asked_for(row: AnyRow, time: int) -> bool:
+    """Whether somebody made the profile due while it was polled: what he waits for, this poll may not have seen."""
+    return row.due_at is not None and row.last_started_at is not None and row.last_started_at < row.due_at <= time
 
 
 def _end_values(end: PollEnd, row: AnyRow, time: int) -> dict[str, Any]:

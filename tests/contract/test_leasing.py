@@ -108,6 +108,36 @@ async def test_a_server_is_left_alone_as_long_as_it_asks(ledger: Ledger) -> None
     assert await claim(ledger) == ["office"]
 
 
+@pytest.mark.parametrize(("result", "due_in"), [(PollResult.EMPTY, 600.0), (PollResult.AUTH, None)])
+async def test_what_was_asked_for_during_a_poll_is_polled_after_it(
+    ledger: Ledger, result: PollResult, due_in: float | None
+) -> None:
+    """`pps pull` beside a service: the poll under way may have listed already, or tried the old password."""
+    await begin(ledger, "office")
+    leases = await ledger.claim_due("one", 10)
+    await change(ledger, "UPDATE schedule SET last_started_at = last_started_at - 5, due_at = due_at - 5")
+    await ledger.set_due("office")
+
+    await end(ledger, leases, result, due_in=due_in)
+
+    again = await ledger.claim_due("two", 10)
+    assert [lease.profile.name for lease in again] == ["office"]
+    await end(ledger, again, result, due_in=due_in)
+    assert await claim(ledger, "three") == []
+
+
+async def test_a_pause_of_its_host_leaves_a_poll_that_is_under_way_alone(ledger: Ledger) -> None:
+    """Only what isn't begun yet is held: the rest has its own end."""
+    await begin(ledger, "office")
+    (lease,) = await ledger.claim_due("one", 10)
+    await ledger.remember_host(HostNote(host=lease.profile.host, window=4))
+    await change(ledger, "UPDATE hosts SET paused_until = 9999999999999, reason = 'refused'")
+
+    assert await claim(ledger, "two") == []
+
+    assert (await standing(ledger, "office")).held is None
+
+
 async def test_outside_its_hours_a_profile_is_held_until_they_begin(ledger: Ledger) -> None:
     """By the database's clock; the reason names hours and zone."""
     today = datetime.fromtimestamp((await ledger.status()).at / 1000, UTC).weekday()
