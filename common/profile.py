@@ -275,6 +275,13 @@ class Profile(RoutingKeys, OAuthKeys, ServerKeys, MailboxKeys):  # in tables and
             return self.local_user
         return f"{self.local_user}@{self.local_domain[0]}"
 
+    def recipient(self, user: str) -> str:
+        """Return a local user in the form in which recipients are compared, so that who has a mail has it once."""
+        local, at, domain = user.rpartition("@")
+        if not self.local_domain or (at and not (self.same_users and domain in self.local_domain)):
+            return user
+        return f"{local if at else user}@{self.local_domain[0]}"
+
     @property
     def policy(self) -> RoutingPolicy:
         """Return what a router needs to know of this profile."""

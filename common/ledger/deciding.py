@@ -5,7 +5,7 @@ one away, and none is undone. A decision only ever moves what waits; what was de
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -51,12 +51,27 @@ async def _decide(connection: AsyncConnection, decisions: Sequence[Decision]) ->
         mail = await _locked(connection, mails, decision.mail_id)
         if mail is None:
             answers.append(False)
-        elif decision.delivery_id is None:
-            answers.append(await _decide_mail(connection, decision, mail, time))
+            continue
+        meant = await _as_meant(connection, decision, mail)
+        if meant.delivery_id is None:
+            answers.append(await _decide_mail(connection, meant, mail, time))
         else:
-            row = await _locked(connection, deliveries, decision.delivery_id)
-            answers.append(row is not None and await _decide_delivery(connection, decision, row, mail, time))
+            row = await _locked(connection, deliveries, meant.delivery_id)
+            answers.append(row is not None and await _decide_delivery(connection, meant, row, mail, time))
     return answers
+
+
+async def _as_meant(connection: AsyncConnection, decision: Decision, mail: AnyRow) -> Decision:
+    """Return the decision with its recipient as the mail's profile writes him: `ann` may have it as ann@example.com."""
+    if decision.recipient is None:
+        return decision
+    settings = await _settings(connection, mail)
+    return replace(decision, recipient=settings.recipient(decision.recipient))
+
+
+async def _settings(connection: AsyncConnection, mail: AnyRow) -> Profile:
+    query = select(profiles.c.settings).where(profiles.c.id == mail.profile_id)
+    return Profile.from_json((await connection.execute(query)).scalar_one())
 
 
 async def _locked(connection: AsyncConnection, table: Any, key: str) -> AnyRow | None:  # noqa: ANN401 (one of the tables)
@@ -103,7 +118,10 @@ async def _decide_mail(connection: AsyncConnection, decision: Decision, mail: An
         await _throw_away(connection, delivery, time)
     routed = update(mails).where(mails.c.id == mail.id)
     values = {"copy_id": delivery["copy_id"], "reason": None, "fetches": 0, "progress_at": time}
-    await connection.execute(routed.values(state=MailState.ROUTED, routed_at=mail.routed_at or time, **values))
+    if decision.verb is Verb.REDIRECT and mail.fetched_at is None:  # its bytes must come first
+        await connection.execute(routed.values(state=MailState.LISTED, **values))
+    else:
+        await connection.execute(routed.values(state=MailState.ROUTED, routed_at=mail.routed_at or time, **values))
     return True
 
 
@@ -113,9 +131,10 @@ async def _undone(connection: AsyncConnection, mail: AnyRow) -> list[AnyRow]:
 
 
 async def _end(connection: AsyncConnection, rows: Sequence[AnyRow], state: DeliveryState, time: int) -> None:
+    """End deliveries. A claim stays until it runs out: who is at one may yet deliver it."""
     for row in rows:
         ended = update(deliveries).where(deliveries.c.id == row.id)
-        await connection.execute(ended.values(state=state, done_at=time, next_attempt_at=None, claimed_until=None))
+        await connection.execute(ended.values(state=state, done_at=time, next_attempt_at=None))
 
 
 async def _set_in_motion(connection: AsyncConnection, row: AnyRow, decision: Decision, time: int) -> None:
@@ -131,13 +150,14 @@ async def give_to(connection: AsyncConnection, delivery: dict[str, Any], *, even
     """Make a delivery of a copy to a recipient, or put in motion the one that was passed on or thrown away before.
 
     Who has it already, or will, has it. One that was ended must not stand for this one: else nobody would have the
-    mail, and nothing would say so. `even`: a further state that doesn't either, on a person's word.
+    mail, and nothing would say so. `even`: a further state that doesn't either, on a person's word. A claim that is
+    live outlasts this, so that nobody begins what another is still at.
     """
     await insert_missing(connection, deliveries, ("copy_id", "recipient"), [delivery])
     ended = {DeliveryState.REDIRECTED, DeliveryState.DISCARDED} | ({even} if even else set())
     same = (deliveries.c.copy_id == delivery["copy_id"]) & (deliveries.c.recipient == delivery["recipient"])
     again = {name: delivery[name] for name in ("mail_id", "reason", "target", "next_attempt_at", "created_at")}
-    anew = {"state": DeliveryState.DEFERRED, "ambiguous": 0, "claimed_until": None, "done_at": None, "swept_claims": -1}
+    anew = {"state": DeliveryState.DEFERRED, "ambiguous": 0, "done_at": None, "swept_claims": -1}
     change = update(deliveries).where(same, deliveries.c.state.in_(sorted(ended)), deliveries.c.id != delivery["id"])
     await connection.execute(change.values(**again, **anew))
 
@@ -171,8 +191,7 @@ def new_delivery(kept: dict[str, Any], recipient: str, *, due_at: int, time: int
 
 async def _delivery_of(connection: AsyncConnection, mail: AnyRow, decision: Decision, time: int) -> dict[str, Any]:
     """Return a delivery of a whole mail to the one who gets it now, else to the fallback user; make its copy."""
-    profile = (await connection.execute(select(profiles).where(profiles.c.id == mail.profile_id))).one()
-    settings = Profile.from_json(profile.settings)
+    settings = await _settings(connection, mail)
     copy_id = mail.copy_id
     if copy_id is None:
         copy_id = new_id()
@@ -212,11 +231,12 @@ async def _revive(connection: AsyncConnection, mail: AnyRow, time: int) -> None:
     """Bring back to motion a mail that was set aside as a whole; it may be sent back to be fetched five times more.
 
     With a copy its deliveries ask for its bytes, from the blob or by another fetch. Without one it is fetched again, or
-    if the server no longer lists it, looked for among the blobs: found nowhere, it is lost again, and said so.
+    if the server no longer lists it, looked for among the blobs: found nowhere, it is lost again, and said so. What
+    was never fetched and is no longer listed was removed by somebody else.
     """
     if mail.state not in SET_ASIDE:
         return
-    gone = mail.unseen_since is not None
+    gone = mail.unseen_since is not None and mail.fetched_at is not None
     state = MailState.ROUTED if mail.copy_id else MailState.FETCHED if gone else MailState.LISTED
     progress = 0 if state is MailState.FETCHED else time
     change = update(mails).where(mails.c.id == mail.id)

@@ -5,10 +5,10 @@ import pytest
 from common.ledger import Ledger
 from common.ledger.deciding import Decision, Verb
 from common.ledger.desk import Desk
-from common.ledger.records import ClaimRequest, DeliveryState, PlannedDelivery
+from common.ledger.records import Claim, ClaimRequest, DeliveryState, PlannedDelivery
 from common.ledger.stuck import Stuck, StuckItem
 from common.messages import Result, Stage
-from tests.ledger import Scene, outcome
+from tests.ledger import Scene, digest, outcome
 
 UNDECIDED = [Verb.RETRY, Verb.REDIRECT, Verb.DISCARD]
 
@@ -268,3 +268,57 @@ async def test_a_person_ends_a_hold(ledger: Ledger) -> None:
     await Desk(ledger).end_hold("local")
 
     assert await ledger.paused_targets() == {}
+
+
+async def test_a_whole_mail_given_to_who_is_just_getting_it_waits_for_that(ledger: Ledger) -> None:
+    """A deliverer is at Ann's as a person gives her the mail: a second attempt beside the first would double it."""
+    scene = await Scene.begin(ledger, b"u1")
+    await scene.fetch(b"u1")
+    [ann] = (await scene.route(b"u1", "ann@example.com")).deliveries
+    request = ClaimRequest(delivery_id=ann.delivery_id, attempt=1, repeatable=False)
+    assert (await ledger.claim(request)).claim is Claim.FIRST
+    await ledger.quarantine(ann.mail_id, "sent back too often")
+    verdict = Decision(verb=Verb.REDIRECT, mail_id=ann.mail_id, delivery_id=None, recipient="ann@example.com")
+
+    assert await Desk(ledger).decide(verdict)
+
+    assert await ledger.take_due() == ()
+    assert (await ledger.claim(request)).claim is Claim.DENIED
+    assert (await ledger.settle(outcome(ann.delivery_id, ann.mail_id))).deletable == (ann.mail_id,)
+
+
+async def test_a_user_without_a_domain_is_who_has_the_mail_already(ledger: Ledger) -> None:
+    """`--to bob` means bob of the profile's first domain, who took his copy: he gets no second one."""
+    scene = await Scene.begin(ledger, b"u1")
+    await scene.fetch(b"u1")
+    ann, bob = (await scene.route(b"u1", "ann@example.com", "bob@example.com")).deliveries
+    await ledger.settle(outcome(bob.delivery_id, bob.mail_id))
+    await ledger.settle(outcome(ann.delivery_id, ann.mail_id, 1, Result.REFUSED, code=554))
+
+    assert await Desk(ledger).decide(decision(ann, Verb.REDIRECT, recipient="bob"))
+
+    assert await states(scene) == {"ann@example.com": "redirected", "bob@example.com": "delivered"}
+    assert await ledger.deletable([ann.mail_id]) == {ann.mail_id}
+
+
+@pytest.mark.parametrize("verb", [Verb.RETRY, Verb.REDIRECT])
+async def test_a_mail_set_aside_before_it_was_fetched_stops_no_sweeper(ledger: Ledger, verb: Verb) -> None:
+    """Nothing is known of its bytes: it is fetched first, or if it has left the server meanwhile, forgotten."""
+    scene = await Scene.begin(ledger, b"u1", b"u2")
+    mail_ids = [scene.known[uidl].mail_id for uidl in (b"u1", b"u2")]
+    for mail_id in mail_ids:
+        await ledger.quarantine(mail_id, "a poisonous row")
+    await scene.list(b"u1")
+
+    for mail_id in mail_ids:
+        verdict = Decision(verb=verb, mail_id=mail_id, delivery_id=None, recipient="boss@example.com")
+        assert await Desk(ledger).decide(verdict)
+
+    assert await ledger.take_stale() == ()
+    assert await ledger.take_due() == ()
+    assert await scene.all("SELECT state FROM mails") == [("listed",), ("listed",)]
+    known = await scene.list(b"u1")
+    assert known[b"u1"].state == "listed"
+    await scene.fetch(b"u1")
+    [planned] = (await scene.route(b"u1", "boss@example.com")).deliveries
+    assert (planned.recipient, planned.digest) == ("boss@example.com", digest(mail_ids[0]))
