@@ -42,7 +42,7 @@ _COMPLAINTS: Final = {
     "int_type": "is a whole number, without quotes",
     "int_parsing": "is a whole number, without quotes",
     "int_from_float": "is a whole number, without quotes",
-    "string_pattern_mismatch": "holds a control character",
+    "string_pattern_mismatch": "holds a character that may not stand there",
     "string_too_short": "is empty",
     "string_too_long": "is longer than {max_length} characters",
     "too_long": "holds more than {max_length} entries",

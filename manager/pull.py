@@ -185,7 +185,10 @@ async def _pull_one(watch: Watch, name: str, target: str) -> Pulling:
     last: tuple[object, ...] | None = None
     for _round in range(MAX_ROUNDS):
         if not await watch.ledger.set_due(name):
-            raise UsageError(f'the running service has no profile "{name}": restart it, so that it reads the file')
+            raise UsageError(
+                f'the ledger has no profile "{name}" yet: `pps profile sync`, or `pps reload` of the service, takes'
+                " the file in"
+            )
         began = await read_clock(LedgerReader(watch.ledger))
         end = await _settled(watch, target, await _polled(watch, name, began))
         standing = (end.mails, end.deleted, end.kept, end.delivered, end.pending)

@@ -55,11 +55,20 @@ def test_the_sample_tells_of_every_key(model: type[BaseModel]) -> None:
     assert set(model.model_fields) <= written
 
 
-def test_what_the_sample_comments_out_is_valid_too(tmp_path: Path) -> None:
-    """Removing the "# " before a key gives a configuration that loads."""
-    lines = [
-        line.removeprefix("# ") if line.startswith("# ") and " = " in line else line for line in SAMPLE.splitlines()
-    ]
-    (tmp_path / "pps.toml").write_text("\n".join(lines))
+@pytest.mark.parametrize("left_out", ["# oauth", "password = "], ids=["password", "oauth"])
+def test_what_the_sample_comments_out_is_valid_too(tmp_path: Path, left_out: str) -> None:
+    """Removing the "# " before keys gives a configuration that loads: with a password, or with OAuth instead of it."""
+    lines = [uncommented(line) for line in SAMPLE.splitlines() if not line.startswith(left_out)]
+    text = "\n".join(lines).replace('fingerprint = "…"', f'fingerprint = "{"ab" * 32}"')
+    text = text.replace('tls = "auto"', 'tls = "starttls"', 1)  # the target's: on loopback it shows no certificate else
+    (tmp_path / "pps.toml").write_text(text)
 
-    assert load_config(tmp_path / "pps.toml").targets["local"].user == "pps"
+    config = load_config(tmp_path / "pps.toml")
+
+    assert (config.profiles[0].oauth is None) == (left_out == "# oauth")
+    assert config.notices.to == "postmaster"
+
+
+def uncommented(line: str) -> str:
+    """Return a line of the sample with its key or section in force."""
+    return line.removeprefix("# ") if line.startswith("# ") and (" = " in line or line.startswith("# [")) else line
