@@ -6,12 +6,8 @@ notice tells of it.
 
 import asyncio
 import hashlib
-import json
-import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from functools import partial
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -21,7 +17,7 @@ from common.config import Config
 from common.failures import PpsError
 from common.header import split_header
 from common.ledger.notice_board import NoticeBoard
-from common.ledger.notices import Kind, Notice, Wanted
+from common.ledger.notices import MAX_TRIES, Notice, Wanted
 from common.ledger.schema import new_id
 from common.messages import MAX_INLINE, DeliveryJob, Inline, Result
 from common.notice_settings import Notices
@@ -29,6 +25,7 @@ from common.profile import Profile
 from deliverer.content import ContentSource
 from deliverer.notice_mail import mail_of
 from deliverer.target import ClaimLostError, Target
+from deliverer.webhook import WebhookError, post
 
 LOOK_SECONDS: Final = 20.0
 """How often it is looked for what needs a person: what is found in one look comes together."""
@@ -36,7 +33,13 @@ LOOK_SECONDS: Final = 20.0
 GROWTH_LOOKS: Final = 45
 """One look in so many asks how full the remote mailboxes are: a quarter of an hour."""
 
-WEBHOOK_SECONDS: Final = 20.0
+MAIL_SECONDS: Final = 60.0
+"""How long a target may take for a notice: the others, and the next look, don't wait for one that is silent."""
+
+GRACE_SECONDS: Final = 2.0
+"""How long a notice that is being sent at the end may take: mail, which comes after it, needs the time more."""
+
+WEBHOOK: Final = "webhook"
 
 Receivers = Mapping[tuple[str, str], Sequence[Notice]]
 """What to tell, by target and address."""
@@ -60,20 +63,36 @@ class Notifier:
         self._targets = targets
         self._log = log
         self._looks = 0
+        self._told: set[tuple[str, str]] = set()  # way and notice, of those that another way has yet to tell
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look every LOOK_SECONDS until `stop` is set."""
-        while not stop.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await stop.wait()
-                    return
-            try:
-                await self.look()
-            except PpsError as error:
-                self._log.warning("notices_unanswered", error=str(error))
-            except Exception:  # noqa: BLE001 (telling must never end what it tells of)
-                self._log.exception("notices_crashed")
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                await asyncio.wait({stopping}, timeout=LOOK_SECONDS)
+                if not stop.is_set():
+                    await self._look_until(stopping)
+        finally:
+            stopping.cancel()
+
+    async def _look_until(self, stopping: "asyncio.Task[bool]") -> None:
+        """Look; at the end of all, cut what takes longer than GRACE_SECONDS: it is told by whoever works next."""
+        looking = asyncio.create_task(self._look_anyway())
+        try:
+            await asyncio.wait({looking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({looking}, timeout=GRACE_SECONDS)
+        finally:
+            looking.cancel()
+            await asyncio.wait({looking})
+
+    async def _look_anyway(self) -> None:
+        try:
+            await self.look()
+        except PpsError as error:
+            self._log.warning("notices_unanswered", error=str(error))
+        except Exception:  # noqa: BLE001 (telling must never end what it tells of)
+            self._log.exception("notices_crashed")
 
     async def prepare(self, config: Config) -> Callable[[], None]:
         """See Reconfigurable."""
@@ -99,11 +118,21 @@ class Notifier:
             await self._board.sent([notice.id for notice in notices])
 
     async def _tell(self, notices: Sequence[Notice]) -> bool:
-        """Tell by every way that is set; False: one of them failed, and all is told again later."""
+        """Tell by every way that is set; False: one of them failed, and by that one all is told again later."""
         told = [await self._mail(*to, group) for to, group in (await self._receivers(notices)).items()]
-        if self._settings.webhook is not None:
-            told.append(await self._post(self._settings.webhook, notices))
+        url = self._settings.webhook
+        if url is not None and (news := self._news(WEBHOOK, notices)):
+            told.append(await self._post(url, news))
+        done = {notice.id for notice in notices if all(told) or notice.tries >= MAX_TRIES}
+        self._told = {(way, notice_id) for way, notice_id in self._told if notice_id not in done}
         return all(told)
+
+    def _news(self, way: str, notices: Sequence[Notice]) -> list[Notice]:
+        """Return what was not told this way before: where another way fails, nobody shall hear it twenty times."""
+        return [notice for notice in notices if (way, notice.id) not in self._told]
+
+    def _remember(self, way: str, notices: Sequence[Notice]) -> None:
+        self._told |= {(way, notice.id) for notice in notices}
 
     async def _receivers(self, notices: Sequence[Notice]) -> Receivers:
         if not self._settings.to:
@@ -113,8 +142,8 @@ class Notifier:
         for notice in notices:
             concerned = [profiles[notice.profile_id]] if notice.profile_id in profiles else list(profiles.values())
             for to in {self._receiver(profile) for profile in concerned}:
-                groups[to].append(notice)
-        return groups
+                groups[to] += self._news(_way(*to), [notice])
+        return {to: group for to, group in groups.items() if group}
 
     def _receiver(self, profile: Profile) -> tuple[str, str]:
         address = self._settings.to
@@ -154,23 +183,35 @@ class Notifier:
             reason="notice",
         )
         content = ContentSource.of(job, self._blobs)
+        final = asyncio.Event()
+
+        async def before_dot() -> bool:
+            final.set()
+            return True
+
         try:
-            attempt = await place.deliver(job, content, again=False, before_dot=_always)
+            async with asyncio.timeout(MAIL_SECONDS):
+                attempt = await place.deliver(job, content, again=False, before_dot=before_dot)
         except ClaimLostError:
             return False
+        except TimeoutError:
+            if not final.is_set():
+                return self._failed("mail", f"{target}: no answer in {MAIL_SECONDS:.0f} s")
+        else:
+            if attempt.result not in {Result.DELIVERED, Result.AMBIGUOUS}:
+                return self._failed("mail", attempt.reply)
         # In doubt it counts as told: a second mail would be worse than one that some may miss.
-        if attempt.result not in {Result.DELIVERED, Result.AMBIGUOUS}:
-            return self._failed("mail", attempt.reply)
+        self._remember(_way(target, recipient), notices)
         self._log.info("notice_sent", by="mail", to=recipient, target=target, count=len(notices))
         return True
 
     async def _post(self, url: str, notices: Sequence[Notice]) -> bool:
-        body = json.dumps({"installation": self._board.installation, "notices": [_plain(one) for one in notices]})
         try:
-            await asyncio.to_thread(partial(_send, url, body.encode()))
-        except OSError as error:  # of urllib's, too; the URL may hold a token, and isn't named
-            return self._failed("webhook", str(getattr(error, "reason", None) or error))
-        self._log.info("notice_sent", by="webhook", count=len(notices))
+            await post(url, {"installation": self._board.installation, "notices": [_plain(one) for one in notices]})
+        except WebhookError as error:
+            return self._failed(WEBHOOK, str(error))
+        self._remember(WEBHOOK, notices)
+        self._log.info("notice_sent", by=WEBHOOK, count=len(notices))
         return True
 
     def _failed(self, by: str, error: str) -> bool:
@@ -178,16 +219,9 @@ class Notifier:
         return False
 
 
-async def _always() -> bool:
-    return True
+def _way(target: str, recipient: str) -> str:
+    return f"mail {target} {recipient}"
 
 
 def _plain(notice: Notice) -> dict[str, object]:
-    known: Kind = notice.kind
-    return {"kind": known.value, "text": notice.text, "found_at": notice.found_at}
-
-
-def _send(url: str, body: bytes) -> None:
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json", "User-Agent": "pps"})  # noqa: S310 (https, or loopback: checked with the configuration)
-    with urllib.request.urlopen(request, timeout=WEBHOOK_SECONDS) as response:  # noqa: S310 (as above)
-        response.read(1)
+    return {"kind": notice.kind.value, "text": notice.text, "found_at": notice.found_at}

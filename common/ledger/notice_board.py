@@ -31,7 +31,7 @@ class NoticeBoard:
         await self._ledger.write(notices.RECORD_FINDINGS, tuple(findings))
 
     async def claim(self, every: int) -> tuple[notices.Notice, ...]:
-        """Take all that waits, so that no other worker sends it; nothing within `every` seconds after the last."""
+        """Take all that waits, so that no other worker sends it; nothing within `every` seconds after the last time."""
         return await self._ledger.write(notices.CLAIM_NOTICES, every)
 
     async def sent(self, ids: Sequence[str]) -> None:

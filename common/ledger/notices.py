@@ -224,10 +224,11 @@ async def _record(connection: AsyncConnection, groups: Sequence[tuple[Finding, .
 
 async def _claim(connection: AsyncConnection, asked: Sequence[int]) -> list[tuple[Notice, ...]]:
     time = await clock(connection)
-    if (await connection.execute(select(func.max(notices.c.sent_at)))).scalar() is not None:
-        recent = exists().where(notices.c.sent_at > time - min(asked) * 1000)
-        if (await connection.execute(select(recent))).scalar():
-            return [() for _ in asked]
+    since = time - min(asked) * 1000
+    # Also what failed counts: while one way of telling is out of order, the others must not hear each thing by itself.
+    recent = exists().where(or_(notices.c.sent_at > since, notices.c.claimed_until > since + CLAIM_MS))
+    if (await connection.execute(select(recent))).scalar():
+        return [() for _ in asked]
     free = or_(notices.c.claimed_until.is_(None), notices.c.claimed_until <= time)
     query = select(notices).where(notices.c.sent_at.is_(None), free, notices.c.tries < MAX_TRIES)
     locked = query.order_by(notices.c.found_at, notices.c.id).limit(BATCH).with_for_update(skip_locked=True)

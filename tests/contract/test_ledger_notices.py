@@ -115,3 +115,19 @@ async def test_of_several_workers_one_tells(ledger: Ledger) -> None:
     assert await board.claim(900) == ()
     await change(ledger, "UPDATE notices SET sent_at = sent_at - 900000 WHERE sent_at IS NOT NULL")
     assert len(await board.claim(900)) == 1
+
+
+async def test_what_comes_while_telling_fails_comes_together(ledger: Ledger) -> None:
+    """Nothing was sent: the next try, with all that was found since, is as long after it as if it had been."""
+    scene = await Scene.begin(ledger, b"u1", b"u2")
+    board = NoticeBoard(ledger)
+    await refused(scene, b"u1")
+    await found(ledger)
+    assert len(await board.claim(900)) == 1
+
+    await refused(scene, b"u2")
+    await found(ledger)
+
+    assert await board.claim(900) == ()
+    await change(ledger, "UPDATE notices SET claimed_until = claimed_until - 900000")
+    assert len(await board.claim(900)) == 2

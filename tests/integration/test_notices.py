@@ -4,6 +4,7 @@ import asyncio
 import email
 import email.policy
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,13 +12,15 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from common import worker
 from common.ledger.records import Status
 from deliverer import notices
 from fetcher import session, sweep
 from tests.integration.service import Installation, catch_all, install
+from tests.ledger import change
 from tests.mails import mail
 from tests.servers.fixtures_dovecot import Mailbox
-from tests.servers.smtp import DOT, SmtpServer
+from tests.servers.smtp import DOT, Act, SmtpServer
 
 
 @pytest.fixture(autouse=True)
@@ -127,3 +130,71 @@ async def test_a_notice_that_comes_back_is_set_aside_in_silence(mailbox: Mailbox
 
     assert len(server.deliveries) == 1
     assert len(there.events("notice")) == 1
+
+
+async def test_who_was_told_by_mail_is_not_told_again_where_the_webhook_fails(
+    mailbox: Mailbox, tmp_path: Path, server: SmtpServer
+) -> None:
+    """What is told again, is told by the way that failed."""
+    mailbox.plant(mail(to="ann@local.example"))
+    async with SmtpServer() as office:
+        there = install(
+            tmp_path,
+            catch_all(mailbox, interval="1h"),
+            targets={"local": {"url": server.url}, "office": {"url": office.url}},
+        )
+        with_notices(there, to="postmaster", target="office", webhook="http://127.0.0.1:1/hunter2")
+        async with there.serving() as service:
+            await service.until(lambda _: len(there.events("notice_not_sent")) == 1)
+            await change(service.parts.ledger, "UPDATE notices SET claimed_until = 1")
+            await service.until(lambda _: len(there.events("notice_not_sent")) == 2)
+
+    assert len(office.deliveries) == 1
+    assert [event["by"] for event in there.events("notice_sent")] == ["mail"]
+    assert "hunter2" not in (tmp_path / "pop3.log").read_text()
+
+
+async def test_a_notice_at_a_silent_target_takes_no_time_from_mail_at_the_end(
+    mailbox: Mailbox, tmp_path: Path, server: SmtpServer
+) -> None:
+    """The service is told to stop while the target thinks about a notice: it is cut, as nobody else's mail is."""
+    mailbox.plant(mail(to="ann@local.example"))
+    async with SmtpServer() as office:
+        office.prompt.clear()
+        there = install(
+            tmp_path,
+            catch_all(mailbox, interval="1h"),
+            targets={"local": {"url": server.url}, "office": {"url": office.url}},
+        )
+        with_notices(there, to="postmaster", target="office")
+        async with there.serving() as service:
+            await service.until(lambda _: office.dot_came.is_set())
+            began = time.monotonic()
+
+    assert time.monotonic() - began < worker.STOP_SECONDS / 2
+    assert not there.events("notice_sent")
+
+
+async def test_a_target_that_is_silent_is_not_waited_for(
+    mailbox: Mailbox, tmp_path: Path, server: SmtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the final dot it was not told; after it, it counts as told."""
+    monkeypatch.setattr(notices, "MAIL_SECONDS", 0.3)
+    mailbox.plant(mail(to="ann@local.example"))
+    async with SmtpServer() as office:
+        office.replies("MAIL", Act.HANG)
+        there = install(
+            tmp_path,
+            catch_all(mailbox, interval="1h"),
+            targets={"local": {"url": server.url}, "office": {"url": office.url}},
+        )
+        with_notices(there, to="postmaster", target="office")
+        async with there.serving() as service:
+            await service.until(lambda _: len(there.events("notice_not_sent")) == 1)
+            office.replies("MAIL", "250 2.1.0 OK")
+            office.prompt.clear()
+            await change(service.parts.ledger, "UPDATE notices SET claimed_until = 1")
+            await service.until(told(there))
+
+    assert there.events("notice_not_sent")[0]["error"] == "office: no answer in 0 s"
+    assert office.dots == 1
