@@ -1,14 +1,7 @@
-"""How failures are told apart: whose they are (scope), whether to try again (severity), and how a user reads them."""
+"""How failures are told apart: whose they are (scope), and how a user reads them."""
 
 from enum import StrEnum
 from typing import Final
-
-
-class Severity(StrEnum):
-    """Whether trying again can help. Doubt is temporary, but bounded by a deadline."""
-
-    TEMPORARY = "temporary"
-    PERMANENT = "permanent"
 
 
 class Scope(StrEnum):

@@ -89,7 +89,9 @@ class Lane:
         await self._wait_while_held()
         while self._breaker.failures:
             seconds = back_off(self._breaker.failures, most=MAX_PROBE_SECONDS)
-            await self._ledger.pause_target(self._name, self._breaker.reason, seconds + PAUSE_MARGIN_SECONDS)
+            relapse = self._breaker.failures > 1  # it may take connections, and then no mail
+            patience = seconds + PAUSE_MARGIN_SECONDS
+            await self._ledger.pause_target(self._name, self._breaker.reason, patience, relapse=relapse)
             self._log.warning("target_paused", reason=self._breaker.reason, probe_in=round(seconds, 1))
             await asyncio.sleep(seconds)
             trouble = await self._target.probe()

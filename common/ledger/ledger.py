@@ -239,9 +239,13 @@ class Ledger:
         self._tell(dict(settled.fates))
         return settled
 
-    async def pause_target(self, target: str, reason: str, seconds: float) -> None:
-        """Tell everybody that a target takes nothing for now: fetchers fetch nothing for it."""
-        await self.write(targets.SET_PAUSE, targets.Pause(target=target, reason=reason, seconds=seconds))
+    async def pause_target(self, target: str, reason: str, seconds: float, *, relapse: bool = False) -> None:
+        """Tell everybody that a target takes nothing for now: fetchers fetch nothing for it.
+
+        `relapse`: it took nothing since its last pause either, and is out of service since that began.
+        """
+        pause = targets.Pause(target=target, reason=reason, seconds=seconds, relapse=relapse)
+        await self.write(targets.SET_PAUSE, pause)
 
     async def resume_target(self, target: str) -> None:
         """Tell everybody that a target is back."""

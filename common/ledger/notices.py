@@ -15,7 +15,7 @@ from common.ledger.records import DeliveryState, MailState
 from common.ledger.rows import AnyRow, chunks, clock, insert_missing
 from common.ledger.schema import deliveries, mails, new_id, notices, profiles, schedule, targets
 from common.ledger.stuck import SET_ASIDE
-from common.ledger.targets import takes_nothing, why_nothing
+from common.ledger.targets import since_nothing, takes_nothing, why_nothing
 from common.ledger.writer import Operation
 from common.messages import one_line
 from common.notice import NOTICE_CAME_BACK
@@ -119,7 +119,7 @@ async def _stopped(connection: AsyncConnection) -> list[Finding]:
 
 async def _down(connection: AsyncConnection, before: int, time: int) -> list[Finding]:
     """Return targets that are paused for long, and those that are held, whose user table needs somebody at once."""
-    since = func.coalesce(targets.c.paused_since, targets.c.doubted_since)
+    since = since_nothing(time)
     query = select(targets.c.name, since.label("since"), why_nothing(time).label("why")).where(
         takes_nothing(time), or_(targets.c.held_until > time, since <= before)
     )

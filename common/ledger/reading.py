@@ -18,7 +18,7 @@ from common.ledger.records import (
 )
 from common.ledger.rows import chunks, clock, deletable_of
 from common.ledger.schema import deliveries, hosts, mails, profiles, schedule, targets
-from common.ledger.targets import takes_nothing, why_nothing
+from common.ledger.targets import since_nothing, takes_nothing, why_nothing
 from common.profile import Profile
 
 
@@ -178,7 +178,7 @@ async def _delivery_counts(connection: AsyncConnection, by: ColumnElement[str]) 
 
 
 async def _targets(connection: AsyncConnection, time: int) -> tuple[TargetStatus, ...]:
-    since = func.coalesce(targets.c.paused_since, targets.c.doubted_since).label("paused_since")
+    since = since_nothing(time).label("paused_since")
     query = select(targets.c.name, why_nothing(time).label("reason"), since).where(takes_nothing(time))
     rows = (await connection.execute(query)).all()
     return tuple(TargetStatus(name=row.name, reason=row.reason, paused_since=row.paused_since) for row in rows)

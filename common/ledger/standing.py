@@ -141,7 +141,7 @@ SELECT (SELECT count(*) FROM mails WHERE state = 'deleted' AND progress_at > :ho
 
 TARGETS: Final = """
 SELECT name, CASE WHEN held_until > :time THEN doubt ELSE reason END AS reason,
-       coalesce(paused_since, doubted_since) AS paused_since
+       CASE WHEN paused_until > :time THEN paused_since ELSE doubted_since END AS paused_since
 FROM targets WHERE paused_until > :time OR held_until > :time
 """
 

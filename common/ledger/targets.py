@@ -20,6 +20,7 @@ class Pause:
     target: str
     reason: str | None
     seconds: float
+    relapse: bool = False  # nothing went well since the last pause: it is the same trouble, since then
 
 
 async def _set_pauses(connection: AsyncConnection, pauses: Sequence[Pause]) -> list[None]:
@@ -28,10 +29,12 @@ async def _set_pauses(connection: AsyncConnection, pauses: Sequence[Pause]) -> l
         await insert_missing(connection, targets, ("name",), [{"name": pause.target}])
         change = update(targets).where(targets.c.name == pause.target)
         if pause.reason is None:
-            await connection.execute(change.values(paused_until=None, paused_since=None, reason=None))
+            await connection.execute(change.values(paused_until=None, reason=None))
             continue
-        query = select(targets.c.paused_since).where(targets.c.name == pause.target)
-        since = (await connection.execute(query)).scalar() or time
+        query = select(targets.c.paused_since, targets.c.paused_until).where(targets.c.name == pause.target)
+        row = (await connection.execute(query)).one()
+        goes_on = pause.relapse or (row.paused_until is not None and row.paused_until > time)
+        since = row.paused_since if goes_on and row.paused_since is not None else time
         until = time + int(pause.seconds * 1000)
         await connection.execute(change.values(paused_until=until, paused_since=since, reason=one_line(pause.reason)))
     return [None for _ in pauses]
@@ -45,6 +48,11 @@ def takes_nothing(time: int) -> ColumnElement[bool]:
 def why_nothing(time: int) -> ColumnElement[str]:
     """Return the reason of `takes_nothing`."""
     return case((targets.c.held_until > time, targets.c.doubt), else_=targets.c.reason)
+
+
+def since_nothing(time: int) -> ColumnElement[int]:
+    """Return since when `takes_nothing` holds."""
+    return case((targets.c.paused_until > time, targets.c.paused_since), else_=targets.c.doubted_since)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -131,3 +131,20 @@ async def test_what_comes_while_telling_fails_comes_together(ledger: Ledger) -> 
     assert await board.claim(900) == ()
     await change(ledger, "UPDATE notices SET claimed_until = claimed_until - 900000")
     assert len(await board.claim(900)) == 2
+
+
+async def test_a_target_that_takes_connections_but_no_mail_is_down_all_along(ledger: Ledger) -> None:
+    """Each probe succeeds, and the next mail is refused as the last: one outage; a new one begins anew."""
+    await ledger.pause_target("local", "530 sign in first", 3600)
+    await change(ledger, "UPDATE targets SET paused_since = paused_since - 1000000")
+    await ledger.resume_target("local")
+    assert await found(ledger) == []
+
+    await ledger.pause_target("local", "530 sign in first", 3600, relapse=True)
+    assert await found(ledger) == [(Kind.TARGET, "target local takes nothing: 530 sign in first")]
+
+    await ledger.resume_target("local")
+    await ledger.pause_target("local", "refused", 3600)
+    [target] = (await ledger.status()).targets
+    assert target.paused_since > 1_000_000_000_000
+    assert await found(ledger) == []

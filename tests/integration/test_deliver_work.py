@@ -256,6 +256,20 @@ async def test_outage_pauses_the_target_and_counts_nothing(bench: Bench, server:
     assert len(server.deliveries) == 5
 
 
+async def test_a_target_that_takes_connections_but_no_mail_is_down_all_along(bench: Bench, server: SmtpServer) -> None:
+    """It wants a sign-in that nobody configured: each probe succeeds, yet it is one outage, that people are told of."""
+    server.replies("MAIL", "530 5.7.0 Authentication required")
+    async with bench.working(local=server.url):
+        await bench.publish(await bench.job())
+        await bench.heard("target_paused")
+        [first] = (await bench.ledger.status()).targets
+        await bench.heard("target_resumed")
+        await bench.heard("target_paused")
+        [second] = (await bench.ledger.status()).targets
+
+    assert second.paused_since == first.paused_since
+
+
 async def test_held_target_takes_nothing_until_the_hold_ends(
     bench: Bench, server: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
