@@ -72,6 +72,7 @@ class Connection:
     def __init__(self, dialogue: Dialogue, memory: HostMemory) -> None:
         self.server = dialogue.server
         self.capabilities = Capabilities({}, known=False)
+        self.retrieved: set[int] = set()  # mails that some servers now delete at QUIT, whether or not we say DELE
         self.suspect: int | None = None  # the mail that was on the line when `retrieve` failed
         self._dialogue = dialogue
         self.hung_up_on_capa = memory.hangs_up_on_capa
@@ -183,6 +184,7 @@ class Connection:
                 if not status.ok:
                     ended = Retrieved(number, None, status)
                     continue
+                self.retrieved.add(number)
                 filling = sink(number)
                 if not await self._dialogue.body_into(filling.write, self._dialogue.limits.mail):
                     await filling.discard()
@@ -210,7 +212,7 @@ class Connection:
         return tuple(agreed)
 
     async def reset(self) -> None:
-        """Unmark what is marked deleted (RFC 1939, section 5); raises PollError if the server doesn't agree."""
+        """Unmark what is marked deleted (RFC 1939, section 5); raises PollError unless the server agrees."""
         status = await self._dialogue.ask(command("RSET"))
         if not status.ok:
             raise self._dialogue.broken(f"RSET refused, so mail may be marked deleted that is to stay: {status.text}")

@@ -7,6 +7,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from common.failures import PollError, PollResult
@@ -24,6 +25,7 @@ class Dialogue:
         self.server = server
         self.streams = streams
         self.limits = limits
+        self.mask: Callable[[str], str] | None = None  # takes secrets out of what the server repeats of them
         self.round_trips = 0  # waits for the server that nothing else overlapped
         self._protocol = Reader()
         self._events: deque[Event] = deque()
@@ -80,6 +82,8 @@ class Dialogue:
         if not isinstance(event, Status):
             raise self.broken("its replies are out of step")
         self._spoke_pop3 = True
+        if self.mask is not None and not event.ok:  # what is refused is shown
+            return replace(event, text=self.mask(event.text))
         return event
 
     async def challenge(self, line: bytes) -> Challenge | Status:

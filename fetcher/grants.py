@@ -33,6 +33,9 @@ LOOK_SECONDS: Final = 0.25
 WAIT_SECONDS: Final = 40.0
 """How long another worker's refresh is waited for, where the old token is past its end."""
 
+GRACE_SECONDS: Final = 5.0
+"""How long a refresh goes on whose poll is broken off: what it brings may be the only token left."""
+
 _FOR_GOOD: Final = frozenset({"invalid_grant", "interaction_required", "consent_required", "login_required"})
 """Refusals that no waiting mends: a person must sign in."""
 
@@ -65,6 +68,16 @@ class Grants:
         if claim.grant.fresh_for > 0:  # another got it since we looked
             await self.ledger.end_grant(GrantEnd(mailbox=claim.mailbox, epoch=claim.epoch))
             return (await self._opened(claim.grant)).access
+        refreshing = asyncio.create_task(self._claimed(profile, claim))
+        try:
+            return await asyncio.shield(refreshing)
+        except asyncio.CancelledError:
+            await asyncio.wait({refreshing}, timeout=GRACE_SECONDS)
+            refreshing.cancel()
+            await asyncio.gather(refreshing, return_exceptions=True)
+            raise
+
+    async def _claimed(self, profile: Profile, claim: GrantClaim) -> Secret:
         try:
             return await self._refreshed(profile, claim)
         except BaseException as error:

@@ -19,25 +19,36 @@ CONTENT_KEY: Final = b"\0header:"
 CONTENT_KEYS_END: Final = b"\0header;"
 """The first key after all that are made from content."""
 
+NO_UIDL: Final = b""
+"""What is recorded as the UIDL of a mail that had none."""
+
 Recall = Callable[[Collection[bytes]], Awaitable[Sequence[Recorded]]]
 """Returns the mails of the mailbox that were recorded with one of these header hashes."""
 
 
 async def identify(
-    connection: Connection, listing: Sequence[Listed], *, doubted: Collection[bytes], recall: Recall
+    connection: Connection,
+    listing: Sequence[Listed],
+    *,
+    doubted: Collection[bytes],
+    strange: Collection[bytes] = (),
+    recall: Recall,
 ) -> tuple[ListedMail, ...]:
     """Return the listed mails with the keys they are known by; raises PollError.
 
-    `doubted` are UIDLs that named several mails before. A mail that has neither a UIDL of its own nor a TOP is left
-    out, and stays on the server.
+    `doubted` are UIDLs that named several mails before. `strange` are new UIDLs in a mailbox with mails that had none:
+    they may be the names of those. A mail that has neither a UIDL of its own nor a TOP is left out, and stays on the
+    server.
     """
     seen = Counter(mail.uidl for mail in listing)
-    keys = {m.number: m.uidl for m in listing if m.uidl and seen[m.uidl] == 1 and m.uidl not in doubted}
+    own = {m.number: m.uidl for m in listing if m.uidl and seen[m.uidl] == 1 and m.uidl not in doubted}
+    keys = {number: uidl for number, uidl in own.items() if uidl not in strange}
     doubtful = [mail.number for mail in listing if mail.number not in keys]
     if doubtful:
         headers = await connection.tops(doubtful)
         hashes = {number: header_hash(header) for number, header in headers.items() if header is not None}
-        keys |= _keys_by_content(hashes, await recall(set(hashes.values())), taken=set(keys.values()))
+        keys |= _keys_by_content(hashes, await recall(set(hashes.values())), taken=set(keys.values()), own=own)
+        keys = own | keys
     if listing and not keys:
         raise PollError(
             PollResult.PROTOCOL,
@@ -51,10 +62,11 @@ async def identify(
 
 
 def _keys_by_content(
-    hashes: Mapping[int, bytes], recorded: Sequence[Recorded], *, taken: set[bytes]
+    hashes: Mapping[int, bytes], recorded: Sequence[Recorded], *, taken: set[bytes], own: Mapping[int, bytes]
 ) -> dict[int, bytes]:
     """Give each mail the key of one that was recorded with its header, those on the server first; else a new one.
 
+    Whoever has a UIDL of its `own` takes only the key of a mail that had none, else its UIDL.
     What was deleted lends nobody its key: an equal mail that came later would be deleted undelivered.
     """
     lent: dict[bytes, list[bytes]] = {}
@@ -65,8 +77,10 @@ def _keys_by_content(
             lent.setdefault(mail.header_hash, []).append(mail.uidl_key)
     keys: dict[int, bytes] = {}
     for number, hashed in sorted(hashes.items()):
-        old = lent.get(hashed)
-        keys[number] = old.pop(0) if old else _new_key(hashed, spent)
+        old = [key for key in lent.get(hashed, ()) if number not in own or key.startswith(CONTENT_KEY)]
+        if old:
+            lent[hashed].remove(old[0])
+        keys[number] = old[0] if old else own.get(number) or _new_key(hashed, spent)
     return keys
 
 

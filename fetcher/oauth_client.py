@@ -21,6 +21,7 @@ SECONDS: Final = 30.0
 MAX_ANSWER: Final = 256 * 1024
 """Octets of an answer."""
 
+HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
 TOO_MANY: Final = 429
 SERVER_ERRORS: Final = range(500, 600)
 
@@ -75,7 +76,7 @@ async def _post(url: str, form: Mapping[str, str]) -> tuple[int, bytes]:
         async with (
             asyncio.timeout(SECONDS),
             httpx.AsyncClient(verify=ssl.create_default_context(), timeout=SECONDS) as client,
-            client.stream("POST", url, data=dict(form), headers={"Accept": "application/json"}) as answer,
+            client.stream("POST", url, data=dict(form), headers=HEADERS) as answer,
         ):
             status, body = answer.status_code, await _capped(answer)
     except TimeoutError:
@@ -90,7 +91,7 @@ async def _post(url: str, form: Mapping[str, str]) -> tuple[int, bytes]:
 
 async def _capped(answer: "httpx.Response") -> bytes:
     body = b""
-    async for chunk in answer.aiter_bytes():
+    async for chunk in answer.aiter_raw():  # unpacked, a small one could be huge
         body += chunk
         if len(body) > MAX_ANSWER:
             raise PollError(PollResult.NETWORK, f"{answer.url.host}: an answer over {MAX_ANSWER} octets")

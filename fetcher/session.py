@@ -16,7 +16,7 @@ from common.messages import one_line
 from fetcher.allowance import Allowance
 from fetcher.connection import Connection, Retrieved
 from fetcher.digests import is_folder_data
-from fetcher.identity import CONTENT_KEY, CONTENT_KEYS_END, identify
+from fetcher.identity import CONTENT_KEY, CONTENT_KEYS_END, NO_UIDL, identify
 from fetcher.incoming import Incoming
 from fetcher.intake import Intake, Workplace
 from fetcher.plan import Known, Plan, plan
@@ -125,10 +125,13 @@ class Session:
 
     async def _identified(self, listing: Sequence[Listed]) -> tuple[ListedMail, ...]:
         mailbox, read = self.lease.profile.mailbox, self.at.ledger.read
+        doubted = await read(lambda c: reading.uidls_of_keys(c, mailbox, CONTENT_KEY, CONTENT_KEYS_END))
+        uidls = {mail.uidl for mail in listing if mail.uidl} if NO_UIDL in doubted else set()
         return await identify(
             self.connection,
             listing,
-            doubted=await read(lambda c: reading.uidls_of_keys(c, mailbox, CONTENT_KEY, CONTENT_KEYS_END)),
+            doubted=doubted,
+            strange=await read(lambda c: reading.unrecorded(c, mailbox, uidls)),
             recall=lambda hashes: read(lambda c: reading.recorded_with_headers(c, mailbox, hashes)),
         )
 
@@ -268,9 +271,9 @@ class Session:
         if self.lease.profile.keep:
             await self.at.ledger.record_kept(self.lease, [pair.known.mail_id for pair in (*fresh, *keep)])
             fresh = []
-            if in_hand:
-                await self.connection.reset()  # some servers mark deleted whatever was retrieved
         ids = {pair.listed.number: pair.known.mail_id for pair in (*certain, *fresh)}
+        if self.connection.retrieved - ids.keys():
+            await self.connection.reset()  # some servers delete at QUIT whatever was retrieved
         if ids and not await self.at.ledger.renew_lease(self.lease):
             raise LeaseLostError  # before the first DELE: another fetcher may work on what these numbers name
         deleted = await self.connection.delete(sorted(ids))

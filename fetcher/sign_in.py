@@ -51,12 +51,13 @@ class SignIn:
         try:
             await self._run(self._chosen(private=private), greeting)
         except SaslError as error:
-            raise self._error(PollResult.PROTOCOL, str(error)) from None
+            raise self._error(PollResult.PROTOCOL, self._masked(str(error))) from None
         except PollError as error:
             if error.result is not PollResult.NETWORK:
                 raise
             hint = "at sign-in, which some servers do on a wrong password"
             raise PollError(PollResult.NETWORK, f"{error}, {hint}") from error
+        self._dialogue.mask = self._masked
 
     @property
     def _offered(self) -> tuple[str, ...]:

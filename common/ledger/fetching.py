@@ -178,7 +178,10 @@ async def _adopt(connection: AsyncConnection, adoptions: Sequence[Adoption]) -> 
             await connection.execute(delete(mails).where(mails.c.id.in_(part), mails.c.digest.is_(None)))
         for row in found:
             values = {"uidl_key": row.uidl_key, "uidl": row.uidl, "size": row.size, "unseen_since": None}
-            await connection.execute(update(mails).where(mails.c.id == olds[row.id]).values(**values))
+            old = mails.c.id == olds[row.id]
+            await connection.execute(update(mails).where(old).values(**values))
+            lost = update(mails).where(old, mails.c.state == MailState.LOST)  # under its old name it was gone
+            await connection.execute(lost.values(state=MailState.LISTED, reason=None))
         answers.append(live)
     return answers
 

@@ -64,10 +64,20 @@ async def vanished_undeleted(connection: AsyncConnection, mailbox: str) -> int:
 
 
 async def uidls_of_keys(connection: AsyncConnection, mailbox: str, first: bytes, before: bytes) -> set[bytes]:
-    """Return the UIDLs of the mails of a mailbox that are known by a key in this range instead."""
+    """Return the UIDLs of the mails of a mailbox that are known by a key in this range instead, b"" for none."""
     in_range = (mails.c.uidl_key >= first, mails.c.uidl_key < before)
-    query = select(mails.c.uidl).where(mails.c.mailbox == mailbox, *in_range)
-    return {uidl for uidl in (await connection.execute(query)).scalars() if uidl}
+    named = or_(mails.c.uidl != b"", mails.c.state != MailState.DELETED)  # what had none is gone for good once deleted
+    query = select(mails.c.uidl).where(mails.c.mailbox == mailbox, *in_range, named)
+    return set((await connection.execute(query)).scalars())
+
+
+async def unrecorded(connection: AsyncConnection, mailbox: str, uidls: Collection[bytes]) -> set[bytes]:
+    """Return which of these UIDLs no mail of the mailbox is known by."""
+    known: set[bytes] = set()
+    for part in chunks(uidls):
+        query = select(mails.c.uidl_key).where(mails.c.mailbox == mailbox, mails.c.uidl_key.in_(part))
+        known.update((await connection.execute(query)).scalars())
+    return set(uidls) - known
 
 
 async def deletable_among(connection: AsyncConnection, mail_ids: Sequence[str]) -> set[str]:

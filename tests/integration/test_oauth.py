@@ -1,6 +1,7 @@
 """Signing in with OAuth 2 tokens: a real Dovecot that asks a real OAuth server whether they are good."""
 
 import asyncio
+import gzip
 import ssl
 import threading
 from collections.abc import Iterator
@@ -256,6 +257,24 @@ async def test_a_persons_login_wins_over_a_refresh_under_way(provider: Provider,
         assert (await held(serving).access_token(profile)).reveal() == "canary-new"
 
 
+async def test_a_poll_that_is_broken_off_leaves_the_token_that_came(provider: Provider, tmp_path: Path) -> None:
+    """The provider has forgotten the old refresh token by then: without the new one a person must sign in."""
+    there = installed(provider, tmp_path, enabled=False)
+    gate = provider.oauth.state.gate = threading.Event()
+    async with there.serving() as serving:
+        await sign_in(serving, provider)
+        profile = serving.parts.config.profiles[0]
+        asking = asyncio.create_task(held(serving).access_token(profile))
+        assert await asyncio.to_thread(provider.oauth.state.arrived.wait, 10)
+        asking.cancel()
+        await asyncio.sleep(0)
+        gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert (await held(serving).access_token(profile)).reveal().startswith("canary-access")
+    assert len(provider.oauth.state.asked) == 1
+
+
 async def test_a_grant_that_runs_out_soon_is_told_in_time(provider: Provider, tmp_path: Path) -> None:
     """The provider says when: a week before, each refresh warns."""
     provider.oauth.state.grant_lifetime = 86_400
@@ -278,6 +297,7 @@ async def test_a_grant_that_runs_out_soon_is_told_in_time(provider: Provider, tm
         ((302, b""), "it answers 302, and nothing that OAuth 2 knows", PollResult.LOCAL),
         ((429, b""), "it answers 429", PollResult.NETWORK),
         ((200, b"x" * 300_000), "an answer over 262144 octets", PollResult.NETWORK),
+        ((200, gzip.compress(b"x" * 300_000)), "nothing that OAuth 2 knows", PollResult.LOCAL),
         ((400, b'{"error":"interaction_required"}'), "pps oauth login office", PollResult.GRANT),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from common.hours import DAYS
+from common.ledger.reading import unrecorded
 from tests.integration.service import install
 from tests.integration.test_custody import at_work
 from tests.mails import mail
@@ -185,4 +186,62 @@ async def test_mail_that_is_kept_is_unmarked_where_retr_marks_it_deleted(
         assert first.mails == {"kept": 2}
         assert [stored.raw for stored in box.mails] == mails
         assert server.commands[-2:] == ["RSET", "QUIT"]
+        assert service.got(*mails)
+
+
+async def test_mail_that_is_not_delivered_yet_is_unmarked_where_retr_marks_it_deleted(
+    server: Pop3Server, box: Mailbox, tmp_path: Path
+) -> None:
+    """The target is down when the session ends: the server's copy is the durable one, and must outlive QUIT."""
+    raw = mail()
+    box.plant(raw)
+    box.takes = True
+    target = SmtpServer(lmtp=True)
+    await target.start()
+    await target.stop()
+    async with at_work(tmp_path, server, to=target.url) as (_, first):
+        assert first.mails == {"routed": 1}
+        assert [stored.raw for stored in box.mails] == [raw]
+        assert box.deleted == []
+        assert server.commands[-2:] == ["RSET", "QUIT"]
+
+
+async def test_a_mail_whose_uidl_comes_late_is_not_delivered_again(
+    server: Pop3Server, box: Mailbox, tmp_path: Path
+) -> None:
+    """The server left some out of UIDL for once; what is really new is known by its own UIDL."""
+    mails = [mail(), mail(), mail()]
+    stored = box.plant(*mails)
+    stored[0].numbered = stored[2].numbered = False
+    async with at_work(tmp_path, server, keep=True) as (service, first):
+        assert first.mails == {"kept": 3}
+        stored[0].numbered = stored[2].numbered = True
+        new = mail()
+        box.plant(new, uidl=b"new")
+
+        await service.poll()
+        end = await service.poll()
+
+        assert end.mails == {"kept": 4}
+        assert service.got(*mails, new)
+        read = service.serving.parts.ledger.read
+        lease_mailbox = service.serving.parts.config.profiles[0].mailbox
+        assert await read(lambda c: unrecorded(c, lease_mailbox, [b"new", b"newer"])) == {b"newer"}
+
+
+async def test_a_mail_thought_lost_is_found_again_under_a_new_uidl(
+    server: Pop3Server, box: Mailbox, tmp_path: Path
+) -> None:
+    """It was to be fetched again when the mailbox was renumbered: once its row is adopted, it is."""
+    mails = [mail() for _ in range(12)]
+    box.plant(*mails)
+    async with at_work(tmp_path, server, keep=True, new_uidls="adopt") as (service, _):
+        await service.age("UPDATE mails SET state = 'lost' WHERE uidl = X'7569646c2d31'")
+        box.mails.clear()
+        for number, raw in enumerate(mails):
+            box.plant(raw, uidl=b"again-%d" % number)
+
+        await service.poll()
+
+        await service.until(kept=12)
         assert service.got(*mails)
