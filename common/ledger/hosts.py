@@ -8,12 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, literal_column, select, update
+from sqlalchemy import ColumnElement, and_, exists, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.ledger.records import HostMemory
 from common.ledger.rows import clock, insert_missing
-from common.ledger.schema import hosts, schedule
+from common.ledger.schema import hosts, profiles, schedule
 from common.ledger.writer import Operation
 
 REFUSALS: Final = 5
@@ -138,7 +138,8 @@ async def _pause(connection: AsyncConnection, name: str, row: HostRow | None, ti
 
 async def _forgive(connection: AsyncConnection, which: ColumnElement[bool], due_at: int) -> None:
     """Take back what refusals did to these profiles: none counts, and who stopped goes on."""
-    await connection.execute(update(schedule).where(which).values(auth_failures=0, due_at=due_at))
+    enabled = exists().where(profiles.c.id == schedule.c.profile_id, profiles.c.enabled)
+    await connection.execute(update(schedule).where(which, enabled).values(auth_failures=0, due_at=due_at))
 
 
 REMEMBER_HOST: Final[Operation[HostNote, None]] = Operation(

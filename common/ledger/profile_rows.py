@@ -83,6 +83,9 @@ class Book:
             setattr(row, column, value)
         self.add(row)
         await self.connection.execute(update(profiles).where(profiles.c.id == row.id).values(**row.values()))
+        if not row.enabled:  # it must not stand before what is polled
+            idle = update(schedule).where(schedule.c.profile_id == row.id)
+            await self.connection.execute(idle.values(due_at=None, held=None, held_at=None))
 
     async def is_free(self, row: ProfileRow) -> bool:
         """Whether no mails of a profile's mailbox are on record; until the commit no poll of it records any."""

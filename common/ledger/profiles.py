@@ -191,7 +191,8 @@ async def _put(
     }
     if changed(row, values):
         await book.change(row, **values)
-        await book.wake(row)
+        if row.enabled:
+            await book.wake(row)
     return left
 
 
@@ -207,7 +208,8 @@ async def _insert(book: Book, profile: Profile, managed_by: str, sealed: bytes |
         managed_by=managed_by,
     )
     await book.connection.execute(insert(profiles).values(**row.values()))
-    first = {"profile_id": row.id, "due_at": book.time, "lease_epoch": 0, "auth_failures": 0, "failures": 0}
+    due_at = book.time if row.enabled else None
+    first = {"profile_id": row.id, "due_at": due_at, "lease_epoch": 0, "auth_failures": 0, "failures": 0}
     await book.connection.execute(insert(schedule).values(listed=0, shrunk=False, host=profile.host, **first))
     book.add(row)
 

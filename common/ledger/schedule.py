@@ -48,7 +48,10 @@ async def _end_polls(connection: AsyncConnection, ends: Sequence[PollEnd]) -> li
             values = _end_values(end, row, time)
             if _was_asked_for(row, time):
                 values["due_at"] = row.due_at
-            if revisions.get(end.lease.profile_id) != end.lease.revision:
+            revision = revisions.get(end.lease.profile_id)
+            if revision is None:
+                values |= {"due_at": None}
+            elif revision != end.lease.revision:
                 values |= {"due_at": time, "auth_failures": 0}  # it was edited meanwhile: this poll tells nothing of it
             elif end.result is PollResult.AUTH:
                 refused.setdefault(row.host, set()).add(row.profile_id)
@@ -64,9 +67,10 @@ async def _end_polls(connection: AsyncConnection, ends: Sequence[PollEnd]) -> li
 
 
 async def _revisions(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, int]:
+    """Return the revisions of those profiles that are enabled."""
     found: dict[str, int] = {}
     for part in chunks(ids):
-        query = select(profiles.c.id, profiles.c.revision).where(profiles.c.id.in_(part))
+        query = select(profiles.c.id, profiles.c.revision).where(profiles.c.id.in_(part), profiles.c.enabled)
         found |= {row.id: row.revision for row in (await connection.execute(query)).all()}
     return found
 
@@ -98,11 +102,13 @@ async def _set_due(connection: AsyncConnection, names: Sequence[str]) -> list[bo
     time = await clock(connection)
     answers = []
     for name in names:
-        row = (await connection.execute(select(profiles.c.id).where(profiles.c.name == name))).first()
+        row = (
+            await connection.execute(select(profiles.c.id, profiles.c.enabled).where(profiles.c.name == name))
+        ).first()
         if row is not None:
             change = update(schedule).where(schedule.c.profile_id == row.id)
             fresh = {"auth_failures": 0, "failures": 0, "held": None, "held_at": None}
-            await connection.execute(change.values(due_at=time, **fresh))
+            await connection.execute(change.values(due_at=time if row.enabled else None, **fresh))
         answers.append(row is not None)
     return answers
 

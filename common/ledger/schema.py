@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 """The newest migration: what a worker of this version needs to find."""
 
 metadata: Final = MetaData()
@@ -47,7 +47,7 @@ schedule: Final = Table(
     "schedule",
     metadata,
     Column("profile_id", String(36), primary_key=True),
-    Column("due_at", BigInteger),  # null: stopped until a person acts
+    Column("due_at", BigInteger),  # null: disabled, or stopped until a person acts
     Column("lease_owner", String(64)),
     Column("lease_epoch", Integer, nullable=False),
     Column("lease_until", BigInteger),

@@ -218,3 +218,17 @@ async def test_what_a_host_did_not_bear_is_remembered_for_a_day(ledger: Ledger) 
 
     (lease,) = await ledger.claim_due("one", 10)
     assert lease.memory == HostMemory()
+
+
+async def test_a_disabled_profile_stands_before_nobody(ledger: Ledger) -> None:
+    """It has no time at which it is due, whatever ends or is asked meanwhile; once enabled it is due at once."""
+    await begin(ledger, "off", "office")
+    leases = await ledger.claim_due("one", 10)
+    await ledger.sync_profiles([profile("off", enabled=False), profile("office")], managed_by="file")
+    await end(ledger, leases, PollResult.EMPTY)
+    await ledger.set_due("off")
+
+    assert (await standing(ledger, "off")).due_at is None
+
+    await ledger.sync_profiles([profile("off"), profile("office")], managed_by="file")
+    assert sorted(await claim(ledger)) == ["off", "office"]
