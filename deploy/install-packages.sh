@@ -55,6 +55,7 @@ unpack() { # unpack PACKAGE FILE FOLDER: the package's files go into the folder,
         && dpkg-deb --extract "$1"_*.deb . && rm -f "$1"_*.deb) >/dev/null 2>&1 || echo "could not unpack $1" >&2
 }
 [ "$what" != servers ] || unpack mailutils-pop3d usr/sbin/pop3d "$(dirname "$0")/../build/mailutils"
+[ "$what" != servers ] || unpack popa3d usr/sbin/popa3d "$(dirname "$0")/../build/popa3d"
 [ -n "$missing" ] || exit 0
 
 give_up() {

@@ -1,5 +1,6 @@
 """Reads Maildirs, and accounts for planted mails against them, byte for byte. A Maildir stores CRLF as LF."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,11 @@ _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 
 _ADDED_BEFORE_TRACE: Final = (b"return-path", b"delivered-to")
 """Fields that an LMTP server puts above what it was sent."""
+
+
+def count(folder: Path) -> int:
+    """Return how many mails a Maildir holds, without reading any."""
+    return sum(1 for part in ("new", "cur") if (folder / part).is_dir() for _ in os.scandir(folder / part))
 
 
 def messages(folder: Path) -> list[bytes]:

@@ -13,10 +13,13 @@ import pytest
 
 from tests.command import ROOT
 from tests.integration.service import Installation, install, wait_until
-from tests.maildir import canonical, without_trace
+from tests.maildir import canonical, count, without_trace
 from tests.mails import mail
 from tests.servers.dovecot import PASSWORD, Dovecot
 from tests.servers.mailutils import Mailutils
+from tests.servers.popa3d import Popa3d
+
+Server = Dovecot | Mailutils | Popa3d
 
 MAILS = 500
 
@@ -24,14 +27,14 @@ _ADDED = re.compile(rb"^X-UIDL: [^\n]*\n", re.MULTILINE)
 """What Mailutils adds to a mail that it gives out."""
 
 
-@pytest.fixture(params=[Dovecot, Mailutils])
-def server(request: pytest.FixtureRequest) -> Iterator[Dovecot | Mailutils]:
+@pytest.fixture(params=[Dovecot, Mailutils, Popa3d])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Run each server."""
     with request.param() as running:
         yield running
 
 
-def test_five_hundred_mails_survive_a_kill_in_the_middle(server: Dovecot | Mailutils, tmp_path: Path) -> None:
+def test_five_hundred_mails_survive_a_kill_in_the_middle(server: Server, tmp_path: Path) -> None:
     """Each arrives once, octet for octet, and the mailbox ends empty."""
     user = server.add_user("ann")
     mails = [mail(size=2_000) for _ in range(MAILS)]
@@ -41,10 +44,11 @@ def test_five_hundred_mails_survive_a_kill_in_the_middle(server: Dovecot | Mailu
     there = install(tmp_path, {**account, "local_user": "ann@local.example", "interval": "10s"}, password=PASSWORD)
 
     process = _begin(there)
-    wait_until(lambda: len(there.inbox("ann")) >= MAILS // 5)
+    arrived_at = there.folder / "mail" / "ann"
+    wait_until(lambda: count(arrived_at) >= MAILS // 5)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert len(there.inbox("ann")) < MAILS
+    assert count(arrived_at) < MAILS
     with there.running("run"):
         wait_until(lambda: server.count("ann") == 0)
 

@@ -16,14 +16,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Self
 
-from tests.maildir import canonical, messages
+from tests.maildir import canonical, count
 from tests.servers.process import give, program
 
 BUILD: Final = Path(__file__).parent.parent.parent / "build" / "mailutils"
 PASSWORD: Final = "correct horse"
 DOMAIN: Final = "remote.example"
 
-_SEALED: Final = "$6$ppspps$IPNOO2.dXKd7nMWOLI03bnfoZDb7fTBUxW.N4EMH6qKCrM8WSYsWK.Qtd8XikyO3FH9zbL1HpD37DgM/UtLM60"
+SEALED: Final = "$6$ppspps$IPNOO2.dXKd7nMWOLI03bnfoZDb7fTBUxW.N4EMH6qKCrM8WSYsWK.Qtd8XikyO3FH9zbL1HpD37DgM/UtLM60"
 """The password, as crypt(3) has it."""
 
 _CONFIG: Final = """
@@ -75,7 +75,7 @@ class Mailutils:
         for path in (home, home / "INBOX", *(home / "INBOX" / part for part in ("new", "cur", "tmp"))):
             path.mkdir()
             give(path, self._user)
-        line = f"{user}:{_SEALED}:{account.pw_uid}:{account.pw_gid}::{home}:/bin/false\n"
+        line = f"{user}:{SEALED}:{account.pw_uid}:{account.pw_gid}::{home}:/bin/false\n"
         with (self.folder / "accounts" / DOMAIN).open("a") as file:
             file.write(line)
         return f"{user}@{DOMAIN}"
@@ -90,7 +90,7 @@ class Mailutils:
 
     def count(self, user: str) -> int:
         """Return how many mails a mailbox holds."""
-        return len(messages(self.folder / "boxes" / user / "INBOX"))
+        return count(self.folder / "boxes" / user / "INBOX")
 
     def _accept(self) -> None:
         command = [self._program, f"--config-file={self.folder}/pop3d.conf", "-i"]
