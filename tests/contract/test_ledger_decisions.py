@@ -1,5 +1,9 @@
 """What a person decides about mail that waits: tried again, given to another, thrown away. I2 holds throughout."""
 
+import asyncio
+from collections import Counter
+from pathlib import Path
+
 import pytest
 
 from common.ledger import Ledger
@@ -8,6 +12,7 @@ from common.ledger.desk import Desk
 from common.ledger.records import Claim, ClaimRequest, DeliveryState, PlannedDelivery
 from common.ledger.stuck import Stuck, StuckItem
 from common.messages import Result, Stage
+from tests.deliveries import LOG
 from tests.ledger import Scene, digest, outcome
 
 UNDECIDED = [Verb.RETRY, Verb.REDIRECT, Verb.DISCARD]
@@ -268,6 +273,29 @@ async def test_a_person_ends_a_hold(ledger: Ledger) -> None:
     await Desk(ledger).end_hold("local")
 
     assert await ledger.paused_targets() == {}
+
+
+async def test_two_people_who_decide_at_once_give_it_to_one(ledger: Ledger, tmp_path: Path) -> None:
+    """Each from a process of his own, beside the service: whoever is second is told that it waits no more."""
+    scene = await Scene.begin(ledger, b"u1")
+    planned = await quarantined(scene, b"u1", *(f"u{n}@example.com" for n in range(10)))
+    url = ledger._engine.url.render_as_string(hide_password=False)
+    other = await Ledger.open(url.replace("+aiosqlite", "").replace("+asyncpg", ""), base=tmp_path, log=LOG)
+    wishes = ((Verb.REDIRECT, "boss@example.com"), (Verb.DISCARD, None), (Verb.REDIRECT, "chief@example.com"))
+
+    decided = await asyncio.gather(
+        *(
+            Desk(at).decide(decision(one, verb, recipient=to))
+            for one in planned
+            for at, (verb, to) in zip((ledger, other, other), wishes, strict=True)
+        )
+    )
+    await other.close()
+
+    assert sum(decided) == len(planned)
+    found = Counter((await states(scene)).values())
+    assert found["redirected"] + found["discarded"] == len(planned)
+    assert found["pending"] <= 2
 
 
 async def test_a_whole_mail_given_to_who_is_just_getting_it_waits_for_that(ledger: Ledger) -> None:

@@ -13,7 +13,7 @@ import pytest_asyncio
 from common.blobs import NoBlobError
 from common.failures import PpsError, Scope, UsageError
 from common.folder_blobs import FolderBlobs
-from common.messages import Result, Stage
+from common.messages import MAX_TEXT, Result, Stage
 from common.profile import Tls
 from common.target_auth import TargetAuth
 from deliverer.sign_in import Account
@@ -206,6 +206,32 @@ async def test_server_that_reads_nothing_is_given_up(server: SmtpServer, tmp_pat
 
     assert (attempt.result, attempt.stage, attempt.lost) == (Result.DEFERRED, Stage.DATA, True)
     await target.close()
+
+
+@pytest.mark.parametrize(
+    ("step", "answer", "result"),
+    [
+        ("RCPT", "550 5.1.1 no user " + "x" * 100_000, Result.DEFERRED),
+        ("RCPT", "\r\n".join(["550-5.1.1 no user"] * 6_000 + ["550 5.1.1 no user"]), Result.DEFERRED),
+        (DOT, "250 " + "x" * 100_000, Result.AMBIGUOUS),
+        (DOT, "554 " + "x" * 100_000, Result.AMBIGUOUS),
+        ("RCPT", "550-5.1.1 no \x1b[31m\t\x08\r\n550 5.1.1 \x00such\x7f user \udcff", Result.REFUSED),
+    ],
+    ids=["long line", "many lines", "long yes", "long no", "controls"],
+)
+async def test_a_monstrous_reply_is_doubt_and_one_with_controls_one_printable_line(
+    server: SmtpServer, target: SmtpTarget, step: str, answer: str, result: Result
+) -> None:
+    """What is too long to be read decides nothing, and its connection carries no other mail."""
+    server.replies(step, answer, "250 2.0.0 OK")
+
+    attempt = await deliver(target, job_of())
+
+    assert attempt.result is result
+    assert attempt.reply.isprintable()
+    assert len(attempt.reply) <= MAX_TEXT
+    assert (await deliver(target, job_of())).result is Result.DELIVERED
+    assert target.connections_opened == (1 if result is Result.REFUSED else 2)
 
 
 async def test_closed_port_is_an_outage(server: SmtpServer, target: Target) -> None:
