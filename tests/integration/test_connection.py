@@ -2,10 +2,12 @@
 
 import asyncio
 import datetime as dt
+import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -470,3 +472,22 @@ async def test_whoever_stops_early_leaves_no_half_mail() -> None:
 def test_cleartext_needs_the_administrator_s_word_or_loopback(tls: Tls, peer: str, *, needed: bool) -> None:
     """A plain port elsewhere is encrypted, or refused."""
     assert needs_encryption(tls, peer) is needed
+
+
+async def test_an_address_that_is_silent_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host has two: the first takes no connection and refuses none, so the second is tried beside it."""
+    loop = asyncio.get_running_loop()
+    async with Pop3Server() as server:
+        with socket.create_server(("127.0.0.2", server.port), backlog=0) as full, ExitStack() as waiting:
+            for _ in range(3):  # its queue is full: the kernel answers nobody more
+                one = waiting.enter_context(socket.socket())
+                one.settimeout(0)
+                one.connect_ex(full.getsockname())  # which is under way when this returns
+
+            async def two(*_args: object, **_keys: object) -> list[Any]:
+                where = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+                return [(*where, (host, server.port)) for host in ("127.0.0.2", "127.0.0.1")]
+
+            monkeypatch.setattr(loop, "getaddrinfo", two)
+            async with asyncio.timeout(HASTY.connect / 2), opened(f"mail.example.com {server.port}") as connection:
+                assert connection.capabilities.has("UIDL")
