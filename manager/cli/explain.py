@@ -52,7 +52,7 @@ def explain(  # noqa: PLR0913 (one parameter an option)
     *,
     profile: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="As this profile of the file would.", autocompletion=complete_profile),
+        typer.Option(metavar="NAME", help="As this profile would.", autocompletion=complete_profile),
     ] = None,
     local_domain: Annotated[list[str] | None, typer.Option(metavar="D", help="A local domain; repeatable.")] = None,
     local_user: Annotated[str | None, typer.Option(metavar="U", help="Who gets what names no local user.")] = None,
@@ -115,10 +115,25 @@ def _source(profile: str | None, local_domain: list[str], local_user: str | None
             else "explain: --local-domain needs --local-user, who gets mail that names no local user"
         )
     checked = load_config(config)
-    if profile is None and len(checked.profiles) != 1:
-        raise UsageError(f"explain: {config} has {len(checked.profiles)} profiles: choose with --profile NAME")
-    found = checked.profiles[0] if profile is None else checked.profile(profile)
+    found = _chosen(checked, profile)
     return Source(found.policy, found, checked)
+
+
+def _chosen(config: "Config", name: str | None) -> "Profile":
+    """Return the file's profile of this name, or the ledger's; without a name, the only one that there is."""
+    from common.failures import UsageError  # noqa: PLC0415 (slow)
+    from common.ledger.profile_rows import REMOVED  # noqa: PLC0415
+    from manager.profiles import known_profiles, named  # noqa: PLC0415
+
+    of_file = [one for one in config.profiles if one.name == name]
+    if of_file:  # the ledger may be away
+        return of_file[0]
+    known = [one for one in asyncio.run(known_profiles(config)) if one.managed_by != REMOVED]
+    if name is not None:
+        return named(known, name, config).profile
+    if len(known) != 1:
+        raise UsageError(f"explain: {config.path} has {len(known)} profiles: choose with --profile NAME")
+    return known[0].profile
 
 
 def _other(source: Source, assignments: list[str]) -> "RoutingPolicy":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from common.secrets import make_key
 from tests.command import pps
 from tests.integration.service import catch_all, install
 from tests.mails import mail
@@ -212,6 +213,27 @@ def test_explain_reads_the_headers_on_the_server(mailbox: Mailbox, tmp_path: Pat
     assert [mail["file"].split()[0] for mail in told] == ["1", "2"]
     assert compared.out.splitlines()[-1] == "1 of 1 mails would change hands"
     assert len(mailbox.remaining()) == len(planted)
+
+
+def test_explain_knows_profiles_of_the_ledger(mailbox: Mailbox, tmp_path: Path) -> None:
+    """One that `pps profile add` made, its password typed: by name, and without one since there is no other."""
+    mailbox.plant(mail(to="ann@local.example"))
+    there = install(tmp_path)
+    (tmp_path / "pps.key").write_text(make_key())
+    (tmp_path / "pps.key").chmod(0o600)
+    keys = ["--server", mailbox.server, "--user", mailbox.user, "--local-user", "boss", "--password-stdin"]
+    added = pps("profile", "add", "added", *keys, folder=tmp_path, stdin=mailbox.password.encode())
+
+    by_name = there.pps("explain", "--profile", "added", "--remote")
+    unnamed = there.pps("explain", "--remote")
+    unknown = there.pps("explain", "--profile", "adde", "--remote")
+
+    assert added.code == 0, added.err
+    assert (by_name.code, by_name.err) == (0, "")
+    assert "boss" in by_name.out
+    assert unnamed.out == by_name.out
+    assert (unknown.code, unknown.err.count("\n")) == (2, 1)
+    assert 'did you mean "added"?' in unknown.err
 
 
 @pytest.mark.parametrize(
