@@ -70,9 +70,10 @@ def log_files(destination: str, base: Path) -> list[Path]:
 
 def tidy(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Put time, level and event first; mask secrets, and make every text from outside one bounded line."""
-    first = {name: event.pop(name) for name in ("timestamp", "level", "event")}
+    tidied = {name: tidy_value(event.pop(name)) for name in ("timestamp", "level", "event")}
     traceback = event.pop("exception", None)
-    tidied = {name: tidy_value(value) for name, value in {**first, **event}.items()}
+    for name, value in event.items():
+        tidied[name] = tidy_value(value)
     if traceback is not None:
         tidied["exception"] = str(traceback)[-MAX_TRACEBACK:]  # JSON keeps its line breaks inside the line
     return tidied
@@ -80,10 +81,10 @@ def tidy(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 def tidy_value(value: object, depth: int = 0) -> object:
     """Return a value as the log may hold it."""
-    if isinstance(value, bytes):
-        value = value[:MAX_TEXT].decode("ascii", "backslashreplace")
     if isinstance(value, str):
         return value if len(value) <= MAX_TEXT and value.isprintable() else one_line(value)
+    if isinstance(value, bytes):
+        return one_line(value[:MAX_TEXT].decode("ascii", "backslashreplace"))
     if value is None or isinstance(value, int | float):
         return value
     if depth < _MAX_DEPTH and isinstance(value, dict):

@@ -4,8 +4,10 @@ Every value checks itself where it is made, so the sender and the receiver share
 of field names, with the message's type and version. No ext types; raw mail stays bytes and is never decoded.
 """
 
+import contextlib
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, ClassVar, Final, TypeVar
 
 import msgpack
@@ -242,6 +244,7 @@ def decode(body: bytes, kind: type[M]) -> M:
     version = document.pop("version", None)
     if version != VERSION:
         raise UndecodableError(f"{kind.__name__} of version {str(version)[:16]}, this program reads {VERSION}")
+    _put_known_policy(document)
     try:
         return _reader(kind).validate_python(document)  # type: ignore[no-any-return]  # the adapter of just this kind
     except ValidationError as error:
@@ -277,6 +280,20 @@ def _reader(kind: type) -> TypeAdapter[Any]:
     if kind not in _READERS:
         _READERS[kind] = TypeAdapter(kind)
     return _READERS[kind]
+
+
+def _put_known_policy(document: dict[str, Any]) -> None:
+    """Have the mails of a mailbox share their policy: it is checked once, however many users it names."""
+    policy = document.get("policy")
+    if isinstance(policy, dict):
+        with contextlib.suppress(TypeError, ValidationError):  # the message's own reader says what is wrong, and where
+            document["policy"] = _policy_of(tuple(policy.items()))
+
+
+@lru_cache(maxsize=64)
+def _policy_of(travelled: tuple[tuple[str, object], ...]) -> RoutingPolicy:
+    policy: RoutingPolicy = _reader(RoutingPolicy).validate_python(dict(travelled))
+    return policy
 
 
 def _require(condition: bool, complaint: str) -> None:  # noqa: FBT001 (reads as an assertion)

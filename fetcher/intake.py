@@ -13,6 +13,7 @@ from common.ledger import Ledger, RowRejectedError
 from common.ledger.records import Fetched, FetchedMail, KnownMail, Lease
 from common.messages import Content, MailFetched, encode
 from common.passwords import Passwords
+from common.routing_policy import RoutingPolicy
 from fetcher.grants import Grants
 from fetcher.incoming import Incoming
 from fetcher.plan import Known
@@ -47,6 +48,10 @@ class Intake:
     renamed: int = 0  # mails whose UIDL names another mail by now: they are new in the next listing
     failure: OSError | None = None  # our own disk's: it ends the session, not the publishing of what is in hand
     _open: set[Incoming] = field(default_factory=set)
+    _policy: RoutingPolicy = field(init=False)  # made and checked once: each mail carries it
+
+    def __post_init__(self) -> None:
+        self._policy = self.lease.profile.policy
 
     def incoming(self, pair: Known) -> Incoming:
         """Return the sink for a mail that is about to be retrieved; `take` or `discard` ends it."""
@@ -116,7 +121,7 @@ class Intake:
             profile_id=self.lease.profile_id,
             revision=self.lease.revision,
             fetches=known.fetches,
-            policy=profile.policy,
+            policy=self._policy,
             target=profile.target,
             content=content,
             digest=incoming.digests.whole,

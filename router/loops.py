@@ -24,6 +24,7 @@ MAX_SAME_RECIPIENT: Final = 2
 MAX_TRACES: Final = 5
 """Our traces in all: a circle through several users comes by each of them only once a turn."""
 
+_NOTICE: Final = NOTICE_FIELD.lower()
 _OURS: Final = b".pps.invalid"
 _BY: Final = re.compile(rb"\bby\s++([0-9a-f-]{36})\.pps\.invalid\b", re.IGNORECASE)
 _FOR: Final = re.compile(rb"\bfor\s++<([^<>\s]++)>")
@@ -32,10 +33,10 @@ _TRACE: Final = re.compile(rb"\s*+([0-9a-f-]{36})\s++\S++\s++(\S++)\s*+", re.IGN
 
 def loop_reason(fields: Sequence[Field], installation: str, recipients: Collection[str]) -> str | None:
     """Return why a mail that goes to `recipients` is in a loop, None if it isn't."""
-    if any(field.name == NOTICE_FIELD.lower() and _names(field.value.strip(), installation) for field in fields):
+    names = [field.name for field in fields]
+    if _NOTICE in names and _is_our_notice(fields, installation):
         return NOTICE_CAME_BACK
-    received = sum(field.name == "received" for field in fields)
-    if received > MAX_RECEIVED:
+    if names.count("received") > MAX_RECEIVED:
         return f"loop: more than {MAX_RECEIVED} Received fields"
     traces = _traces(fields, installation)
     if traces.total() >= MAX_TRACES:
@@ -45,6 +46,10 @@ def loop_reason(fields: Sequence[Field], installation: str, recipients: Collecti
         if times >= MAX_SAME_RECIPIENT:
             return f"loop: delivered to {recipient} {times} times before"
     return None
+
+
+def _is_our_notice(fields: Sequence[Field], installation: str) -> bool:
+    return any(field.name == _NOTICE and _names(field.value.strip(), installation) for field in fields)
 
 
 def _traces(fields: Sequence[Field], installation: str) -> Counter[str]:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.ledger.claiming import PATIENCE_MS
 from common.ledger.records import DeliveryState, MailState, PlannedDelivery, Route, RoutedMail
-from common.ledger.rows import AnyRow, chunks, clock, insert_missing, locked
+from common.ledger.rows import AnyRow, chunks, clock, insert_missing, inserted_ids, locked
 from common.ledger.schema import copies, deliveries, mails, new_id
 from common.ledger.writer import Operation
 from common.target_url import refused_target
@@ -21,16 +21,21 @@ COPY_WINDOW_MS: Final = 3 * 86_400_000
 async def _record_routed(connection: AsyncConnection, routed: Sequence[RoutedMail]) -> list[Route]:
     time = await clock(connection)
     query = select(mails.c.id, mails.c.state, mails.c.fetches, mails.c.copy_id, mails.c.listed_at, mails.c.octets)
-    query = query.add_columns(mails.c.mailbox)
+    query = query.add_columns(mails.c.mailbox, mails.c.digest)
     rows = {row.id: row for row in await locked(connection, query, mails.c.id, (mail.mail_id for mail in routed))}
     live = [_decided(mail, rows[mail.mail_id]) for mail in routed if _is_live(mail, rows.get(mail.mail_id))]
     deliverable = [_where_it_is(mail, rows[mail.mail_id]) for mail in live if mail.quarantine is None]
     await _set_aside(connection, [(mail.mail_id, mail.quarantine) for mail in live if mail.quarantine is not None])
-    copy_ids, joined = await _copies_of(connection, deliverable, rows, time)
-    created = await _add_deliveries(connection, deliverable, copy_ids, time)
+    copy_ids, joined, fresh = await _copies_of(connection, deliverable, rows, time)
+    added = await _add_deliveries(connection, deliverable, copy_ids, time)
     await _mark_routed(connection, deliverable, copy_ids, time)
-    wanted = await _wanting_attempt(connection, deliverable, copy_ids, created, time)
+    created = {row["id"] for row in added}
+    of_others = [mail for mail in deliverable if copy_ids[mail.mail_id] not in fresh]
+    wanted = await _wanting_attempt(connection, of_others, copy_ids, created, time)
     await _make_patient(connection, wanted, created, time)
+    for row in added:
+        if row["copy_id"] in fresh:  # all that the copy has, and just as it was inserted
+            wanted.setdefault(row["mail_id"], []).append(_first_attempt(row, rows[row["mail_id"]]))
     stale = {mail.mail_id for mail in routed} - {mail.mail_id for mail in live}
     return [
         Route(
@@ -61,27 +66,41 @@ def _decided(mail: RoutedMail, row: AnyRow) -> RoutedMail:
 
 async def _copies_of(
     connection: AsyncConnection, routed: Sequence[RoutedMail], rows: dict[str, AnyRow], time: int
-) -> tuple[dict[str, str], set[str]]:
-    """Return each mail's copy, and the mails that joined a copy that was there. A mail keeps the copy it has."""
+) -> tuple[dict[str, str], set[str], set[str]]:
+    """Return each mail's copy, the mails that joined one that was there, and the copies that are new.
+
+    A mail keeps the copy it has.
+    """
     found = {mail.mail_id: rows[mail.mail_id].copy_id for mail in routed if rows[mail.mail_id].copy_id is not None}
     new = [mail for mail in routed if mail.mail_id not in found]
     put_back = await _put_back(connection, [mail for mail in new if mail.fingerprint is not None], rows)
     keys = {mail.mail_id: (mail.mailbox, _fingerprint(mail, put_back)) for mail in new}
-    await _retire(connection, set(keys.values()), time)
     made = {key: new_id() for key in sorted(set(keys.values()))}
-    values = [
-        {"id": copy_id, "mailbox": mailbox, "fingerprint": fingerprint, "first_seen": time}
-        for (mailbox, fingerprint), copy_id in made.items()
-    ]
-    await insert_missing(connection, copies, ("mailbox", "fingerprint"), values)
-    standing = {(row.mailbox, row.fingerprint): row.id for row in await _standing(connection, made)}
+    standing = await _made(connection, made, time)
+    fresh = set(standing.values())
+    if others := made.keys() - standing.keys():
+        await _retire(connection, others, time)
+        fresh |= set((await _made(connection, {key: made[key] for key in sorted(others)}, time)).values())
+        standing |= {(row.mailbox, row.fingerprint): row.id for row in await _standing(connection, others)}
     joined: set[str] = set()
     for mail in new:
         key = keys[mail.mail_id]
         found[mail.mail_id] = standing[key]
         if made.pop(key, None) != standing[key]:  # only the first mail of a copy finds what it made
             joined.add(mail.mail_id)
-    return found, joined
+    return found, joined, fresh
+
+
+async def _made(
+    connection: AsyncConnection, wanted: dict[tuple[str, str], str], time: int
+) -> dict[tuple[str, str], str]:
+    """Insert copies; return those that were not there yet."""
+    values = [
+        {"id": copy_id, "mailbox": mailbox, "fingerprint": fingerprint, "first_seen": time}
+        for (mailbox, fingerprint), copy_id in wanted.items()
+    ]
+    inserted = await inserted_ids(connection, copies, ("mailbox", "fingerprint"), values)
+    return {key: copy_id for key, copy_id in wanted.items() if copy_id in inserted}
 
 
 def _fingerprint(mail: RoutedMail, put_back: set[str]) -> str:
@@ -128,8 +147,8 @@ async def _retire(connection: AsyncConnection, keys: set[tuple[str, str]], time:
 
 async def _add_deliveries(
     connection: AsyncConnection, routed: Sequence[RoutedMail], copy_ids: dict[str, str], time: int
-) -> set[str]:
-    """Insert the recipients that the copy doesn't have yet: the union over its mails. Return the ids tried."""
+) -> list[dict[str, Any]]:
+    """Insert the recipients that the copy doesn't have yet: the union over its mails. Return the rows tried."""
     values: dict[tuple[str, str], dict[str, Any]] = {}
     for mail in routed:
         for recipient in mail.recipients:
@@ -137,7 +156,7 @@ async def _add_deliveries(
             values.setdefault(key, _delivery(mail, key, recipient.reason, time))
     ordered = [values[key] for key in sorted(values)]
     await insert_missing(connection, deliveries, ("copy_id", "recipient"), ordered)
-    return {row["id"] for row in ordered}
+    return ordered
 
 
 def _delivery(mail: RoutedMail, key: tuple[str, str], reason: str, time: int) -> dict[str, Any]:
@@ -175,7 +194,10 @@ async def _mark_routed(
 async def _wanting_attempt(
     connection: AsyncConnection, routed: Sequence[RoutedMail], copy_ids: dict[str, str], created: set[str], time: int
 ) -> dict[str, list[PlannedDelivery]]:
-    """Return by mail the deliveries to publish: new ones, those this mail's bytes are for, and overdue ones."""
+    """Return by mail the deliveries of copies that were there which are to be published.
+
+    They are new ones, those this mail's bytes are for, and overdue ones.
+    """
     by_copy: dict[str, RoutedMail] = {}
     for mail in routed:
         by_copy.setdefault(copy_ids[mail.mail_id], mail)
@@ -198,13 +220,11 @@ async def _adapted(
     Where the old target may have the mail already, it stays there; so does what the target refused before.
     """
     stays = not may_move or planned.target == refused_target(mail.target)
-    adapted = replace(
-        planned, mail_id=mail.mail_id, digest=mail.digest, target=planned.target if stays else mail.target
-    )
-    if (adapted.mail_id, adapted.target) != (planned.mail_id, planned.target):
+    target = planned.target if stays else mail.target
+    if (mail.mail_id, target) != (planned.mail_id, planned.target):
         change = update(deliveries).where(deliveries.c.id == planned.delivery_id)
-        await connection.execute(change.values(mail_id=adapted.mail_id, target=adapted.target))
-    return adapted
+        await connection.execute(change.values(mail_id=mail.mail_id, target=target))
+    return replace(planned, mail_id=mail.mail_id, digest=mail.digest, target=target)
 
 
 async def _make_patient(
@@ -223,6 +243,25 @@ def _open_deliveries(copy_ids: list[str], time: int) -> Any:  # noqa: ANN401 (a 
     free = or_(deliveries.c.claimed_until.is_(None), deliveries.c.claimed_until <= time)
     query = select(deliveries, mails.c.digest, mails.c.octets).join(mails, mails.c.id == deliveries.c.mail_id)
     return query.where(deliveries.c.copy_id.in_(copy_ids), or_(waiting, retry), free)
+
+
+def _first_attempt(row: dict[str, Any], mail: AnyRow) -> PlannedDelivery:
+    """Return a delivery that was inserted just now, without asking for it."""
+    return PlannedDelivery(
+        delivery_id=row["id"],
+        mail_id=row["mail_id"],
+        profile_id=row["profile_id"],
+        recipient=row["recipient"],
+        fallback=row["fallback"],
+        target=row["target"],
+        sender=row["sender"],
+        source_host=row["source_host"],
+        attempt=1,
+        created_at=row["created_at"],
+        reason=row["reason"],
+        digest=mail.digest,
+        size=mail.octets,
+    )
 
 
 def planned_delivery(row: AnyRow) -> PlannedDelivery:

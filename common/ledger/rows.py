@@ -42,10 +42,23 @@ async def insert_missing(
     connection: AsyncConnection, table: Table, unique: Sequence[str], values: list[dict[str, Any]]
 ) -> None:
     """Insert the rows that aren't there yet by the columns `unique`."""
+    if values:
+        await connection.execute(_unless_there(connection, table, unique), values)
+
+
+async def inserted_ids(
+    connection: AsyncConnection, table: Table, unique: Sequence[str], values: list[dict[str, Any]]
+) -> set[str]:
+    """Insert the rows that aren't there yet by the columns `unique`, and return the ids of those."""
     if not values:
-        return
+        return set()
+    statement = _unless_there(connection, table, unique).returning(table.c.id)
+    return set((await connection.execute(statement, values)).scalars())
+
+
+def _unless_there(connection: AsyncConnection, table: Table, unique: Sequence[str]) -> Any:  # noqa: ANN401 (a dialect's)
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    await connection.execute(insert(table).on_conflict_do_nothing(index_elements=unique), values)
+    return insert(table).on_conflict_do_nothing(index_elements=unique)
 
 
 async def current_epochs(connection: AsyncConnection, profile_ids: Iterable[str]) -> dict[str, int]:
