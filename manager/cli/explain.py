@@ -122,7 +122,7 @@ def _source(profile: str | None, local_domain: list[str], local_user: str | None
 def _chosen(config: "Config", name: str | None) -> "Profile":
     """Return the file's profile of this name, or the ledger's; without a name, the only one that there is."""
     from common.failures import UsageError  # noqa: PLC0415 (slow)
-    from common.ledger.profile_rows import REMOVED  # noqa: PLC0415
+    from common.ledger.recorded import REMOVED  # noqa: PLC0415
     from manager.profiles import known_profiles, named  # noqa: PLC0415
 
     of_file = [one for one in config.profiles if one.name == name]
