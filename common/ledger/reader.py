@@ -93,6 +93,8 @@ async def open_reader(url: str, *, base: Path, log: "FilteringBoundLogger") -> A
     path = base / url.removeprefix(_SQLITE)
     if not path.exists():
         raise PpsError("nothing ran yet: `pps run` or `pps pull` makes the ledger")
+    if path.is_dir():
+        raise PpsError(f"[service] ledger: {path} is a folder: name a file in it")
     try:
         if _version(path) != newest_schema():
             await _opened_once(url, base, log)

@@ -163,7 +163,7 @@ SURROUNDINGS: Final = (
     BadInput(
         name="folder for the ledger",
         arguments=("pull",),
-        prints="[service] ledger: {folder}/pps.db is a folder: name a file in it",
+        prints="pps.toml: [service] ledger: {folder}/pps.db is a folder: name a file in it",
         code=1,
         set_up=_folder_for_ledger,
     ),

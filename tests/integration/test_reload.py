@@ -236,6 +236,7 @@ async def test_a_removed_target_takes_no_more_and_its_mail_follows_the_profile(
         assert undone.deliveries["old"]["pending"] == 2
         await service.make_due()
         await service.until(lambda _status: len(there.events("mail_sent_back")) == 2)
+        monkeypatch.setattr(session, "SETTLE_SECONDS", 10.0)
         await service.parts.ledger.set_due("office")  # amid a poll that may be over its listing: another follows
         await service.until(lambda status: status.profiles[0].mails == {"deleted": 3})
 
