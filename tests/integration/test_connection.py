@@ -233,7 +233,7 @@ async def test_a_tls_port_without_the_s(dovecot: Dovecot) -> None:
 
 async def test_a_server_that_greets_late_is_waited_for() -> None:
     """That it was asked for TLS meanwhile, on a connection of its own, changes nothing."""
-    asked = asyncio.Event()
+    asked, left = asyncio.Event(), asyncio.Event()
     said: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -248,12 +248,14 @@ async def test_a_server_that_greets_late_is_waited_for() -> None:
         writer.write(b"+OK\r\nUIDL\r\n.\r\n")
         await reader.read()
         writer.close()
+        left.set()
 
     async with (
         await asyncio.start_server(serve, "127.0.0.1", 0) as listening,
         opened(f"127.0.0.1 {listening.sockets[0].getsockname()[1]}") as connection,
     ):
         assert connection.capabilities.has("UIDL")
+    await left.wait()  # else the server's end would outlive the loop
     assert said == [b"", b"CAPA\r\n"]
 
 

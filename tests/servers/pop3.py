@@ -4,6 +4,7 @@ It serves tests that need a server to do wrong, and `make demo` where no Dovecot
 """
 
 import asyncio
+import contextlib
 import ssl
 from typing import Final, Self
 
@@ -13,6 +14,9 @@ from tests.servers.pop3_session import HangUpError, Session
 OFFERED: Final = ("TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "USER")
 
 LONGEST_LINE: Final = 64 * 1024
+
+CUT_SECONDS: Final = 2.0
+"""How long a stop waits until its connections are gone."""
 
 PASSWORD: Final = "correct horse"
 
@@ -81,11 +85,17 @@ class Pop3Server:
 
     async def stop(self) -> None:
         """Refuse connections from now on, and cut those that are open."""
-        if self._server is not None:
-            self._server.close()
+        if self._server is None:
+            return
+        gone = asyncio.ensure_future(self._server.wait_closed())
+        await asyncio.sleep(0)  # before Python 3.12 it waits only if it began before `close`
+        self._server.close()
         for session in self._open:
             session.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CUT_SECONDS):
+                await gone  # a connection in its handshake would outlive the loop
 
     def push(self, octets: bytes) -> None:
         """Send octets to all who are connected, whether or not anybody asked."""
