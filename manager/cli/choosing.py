@@ -7,9 +7,7 @@ import typer
 if TYPE_CHECKING:
     from common.ledger.stuck import Stuck
 
-Ids = Annotated[
-    list[str] | None, typer.Argument(metavar="[ID]...", help="A mail's or delivery's id, or how it begins.")
-]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="A mail's or delivery's id, or how it begins.")]
 Target = Annotated[str | None, typer.Option("--target", metavar="NAME", help="Only what waits for this target.")]
 Profile = Annotated[str | None, typer.Option("--profile", metavar="NAME", help="Only mail of this profile.")]
 Recipient = Annotated[str | None, typer.Option("--recipient", metavar="ADDRESS", help="Only this recipient's.")]

@@ -48,7 +48,7 @@ class Told:
 
 
 def explain(  # noqa: PLR0913 (one parameter an option)
-    files: Annotated[list[str] | None, typer.Argument(metavar="[FILE]...", help='Raw mails; "-" is stdin.')] = None,
+    files: Annotated[list[str] | None, typer.Argument(metavar="FILE", help='Raw mails; "-" is stdin.')] = None,
     *,
     profile: Annotated[
         str | None,
