@@ -10,7 +10,10 @@ from manager.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 
 def doctor(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> int:
-    """Check all that mail depends on: files, servers, targets, mailboxes; exit 0 if there is no problem."""
+    """Check all that mail depends on.
+
+    Files, servers, targets and mailboxes; exit 0 if there is no problem.
+    """
     from manager.cli.tables import print_table  # noqa: PLC0415 (slow)
     from manager.doctor.check import Grade  # noqa: PLC0415
     from manager.doctor.examine import examine  # noqa: PLC0415

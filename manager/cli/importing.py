@@ -24,7 +24,9 @@ def import_(
     ] = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Make a pps.toml of fetchmail's or getmail's files; what can't be carried over is listed on stderr.
+    """Make a pps.toml of fetchmail's or getmail's files.
+
+    What can't be carried over is listed on stderr.
 
     Typed passwords are never in it: with --output they go into passwords/, each in a file that only you may read.
     """

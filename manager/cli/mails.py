@@ -46,7 +46,10 @@ def list_mails(  # noqa: PLR0913 (one parameter an option)
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> int:
-    """Show the newest mails and where each is; `pps mails show ID` tells one mail's whole life."""
+    """Show the newest mails and where each is.
+
+    `pps mails show ID` tells one mail's whole life.
+    """
     if context.invoked_subcommand is not None:
         return 0
     from common.ledger.lives import Wanted  # noqa: PLC0415 (slow)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fetcher.oauth_answers import DeviceCode
 
 oauth: Final = typer.Typer(
-    help="Sign mailboxes in whose providers take OAuth 2 tokens instead of passwords.",
+    help="Sign in with OAuth 2 tokens instead of passwords.",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

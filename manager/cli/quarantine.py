@@ -175,7 +175,9 @@ def retry_deferred(  # noqa: PLR0913 (one for each option)
     as_json: JsonOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> int:
-    """Deliver now what waits for its next attempt; a target that is named is also believed again.
+    """Deliver now what waits for its next attempt.
+
+    A target that is named is also believed again.
 
     `pps mails --deferred` shows what waits, with the target's words and the time of the next attempt.
     """

@@ -27,7 +27,7 @@ def status(
     ] = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Show whether mail flows, what stands still, and what to do about it."""
+    """Show whether mail flows, what stands still, and the mend."""
     from common.config import load_config  # noqa: PLC0415 (slow)
 
     try:
