@@ -165,10 +165,13 @@ class Serving:
         """Make a profile due, and return how it stands once a poll that began since has ended."""
         began = (await self.parts.ledger.status()).at
         assert await self.parts.ledger.set_due(name)
+        asked = (await self.parts.ledger.status()).at
 
         def ended(status: Status) -> bool:
             polled = _named(status, name)
-            return polled.last_started_at is not None and polled.last_started_at >= began and not polled.polling
+            begun = polled.last_started_at is not None and polled.last_started_at >= began
+            waits = polled.due_at is not None and polled.due_at <= asked  # a poll ran already: ours comes after it
+            return begun and not polled.polling and not waits
 
         return _named(await self.until(ended), name)
 

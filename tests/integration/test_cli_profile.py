@@ -74,7 +74,7 @@ def test_add_asks_for_what_is_not_given(mailbox: Mailbox, tmp_path: Path) -> Non
         terminal.answer('is not "HOST PORT"', mailbox.server)
         terminal.answer("Account: ", mailbox.user)
         terminal.answer("Password", "")
-        terminal.answer("the password: is empty", mailbox.password)
+        terminal.answer("the password: is empty\r\nPassword", mailbox.password)  # what is typed before is dropped
         terminal.answer("Local domains", "local.example")
         terminal.answer("Local user who gets what names nobody: ", "boss")
         terminal.answer("Try it now, before it is saved? No mail is touched. [Y/n]", "")
