@@ -33,6 +33,7 @@ dovecot | servers)
         need postfix found postfix
         need microsocks found microsocks
         need libmailutils9 test -n "$(ls /usr/lib/*/libmailutils.so.9 2>/dev/null)"
+        need libmu-dbm9 test -n "$(ls /usr/lib/*/libmu_dbm.so.9 2>/dev/null)"
     fi
     ;;
 *)
