@@ -112,7 +112,7 @@ def _misuse(error: TyperException) -> str:
 
 
 def _complain(text: str, code: int) -> int:
-    from common.messages import one_line  # noqa: PLC0415 (pydantic's import is slow, and most commands don't fail)
+    from common.messages import one_line
 
     sys.stderr.write(f"pps: {one_line(text, 1000)}\n")
     return code

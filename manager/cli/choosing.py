@@ -33,7 +33,7 @@ def filter_of(  # noqa: PLR0913 (one for each option)
     deferred: bool = False,
 ) -> "Stuck":
     """Return the filter; raises UsageError."""
-    from common.ledger.stuck import Stuck  # noqa: PLC0415 (slow)
+    from common.ledger.stuck import Stuck
 
     if any(not one for one in ids or ()):
         raise _misuse("ID: is empty: name a mail or delivery, or use --all")
@@ -58,7 +58,7 @@ def named(wanted: "Stuck", *, everything: bool) -> "Stuck":
 
 
 def _seconds(text: str) -> int:
-    from common.measures import parse_duration  # noqa: PLC0415 (slow)
+    from common.measures import parse_duration
 
     try:
         return parse_duration(text)
@@ -67,6 +67,6 @@ def _seconds(text: str) -> int:
 
 
 def _misuse(text: str) -> Exception:
-    from common.failures import UsageError  # noqa: PLC0415 (slow)
+    from common.failures import UsageError
 
     return UsageError(text)

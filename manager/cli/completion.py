@@ -31,7 +31,7 @@ def complete_profile(context: typer.Context, incomplete: str) -> list[str]:
 
 def complete_state(incomplete: str) -> list[str]:
     """Return the states of mails that begin so."""
-    from manager.cli.mails import STATES  # noqa: PLC0415 (which imports this file)
+    from manager.cli.mails import STATES
 
     return _beginning(incomplete, STATES)
 

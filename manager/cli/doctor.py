@@ -14,9 +14,9 @@ def doctor(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
 
     Files, servers, targets and mailboxes; exit 0 if there is no problem.
     """
-    from manager.cli.tables import print_table  # noqa: PLC0415 (slow)
-    from manager.doctor.check import Grade  # noqa: PLC0415
-    from manager.doctor.examine import examine  # noqa: PLC0415
+    from manager.cli.tables import print_table
+    from manager.doctor.check import Grade
+    from manager.doctor.examine import examine
 
     found = asyncio.run(examine(config))
     counts = {grade: sum(check.grade is grade for check in found) for grade in Grade}

@@ -70,7 +70,7 @@ def explain(  # noqa: PLR0913 (one parameter an option)
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> int:
     """Show where each mail would go and why."""
-    from common.failures import UsageError  # noqa: PLC0415 (slow)
+    from common.failures import UsageError
 
     names, assignments = _apart(files or [], compare or [])
     source = _source(profile, local_domain or [], local_user, config)
@@ -95,16 +95,16 @@ def _apart(files: list[str], compare: list[str]) -> tuple[list[str], list[str]]:
     """Return files and KEY=VALUE apart: several may follow one --compare."""
     if not compare:
         return files, []
-    from common.profile import Profile  # noqa: PLC0415 (slow)
+    from common.profile import Profile
 
     more = [name for name in files if name.partition("=")[0] in Profile.model_fields and "=" in name]
     return [name for name in files if name not in more], [*compare, *more]
 
 
 def _source(profile: str | None, local_domain: list[str], local_user: str | None, config: Path) -> Source:
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from common.failures import UsageError  # noqa: PLC0415
-    from manager.adhoc import routing_policy  # noqa: PLC0415
+    from common.config import load_config
+    from common.failures import UsageError
+    from manager.adhoc import routing_policy
 
     if local_user is not None and profile is None:
         return Source(routing_policy(local_user, local_domain))
@@ -121,9 +121,9 @@ def _source(profile: str | None, local_domain: list[str], local_user: str | None
 
 def _chosen(config: "Config", name: str | None) -> "Profile":
     """Return the file's profile of this name, or the ledger's; without a name, the only one that there is."""
-    from common.failures import UsageError  # noqa: PLC0415 (slow)
-    from common.ledger.recorded import REMOVED  # noqa: PLC0415
-    from manager.profiles import known_profiles, named  # noqa: PLC0415
+    from common.failures import UsageError
+    from common.ledger.recorded import REMOVED
+    from manager.profiles import known_profiles, named
 
     of_file = [one for one in config.profiles if one.name == name]
     if of_file:  # the ledger may be away
@@ -138,8 +138,8 @@ def _chosen(config: "Config", name: str | None) -> "Profile":
 
 def _other(source: Source, assignments: list[str]) -> "RoutingPolicy":
     """Return the policy of the profile with other keys."""
-    from common.failures import UsageError  # noqa: PLC0415 (slow)
-    from manager.comparison import changed_profile  # noqa: PLC0415
+    from common.failures import UsageError
+    from manager.comparison import changed_profile
 
     if source.profile is None:
         raise UsageError("explain: --compare changes keys of a profile: name one with --profile")
@@ -147,9 +147,9 @@ def _other(source: Source, assignments: list[str]) -> "RoutingPolicy":
 
 
 def _remote(source: Source, other: "RoutingPolicy | None", limit: int) -> Iterator[Told]:
-    from common.failures import UsageError  # noqa: PLC0415 (slow)
-    from manager.explanation import explain_header  # noqa: PLC0415
-    from manager.remote_headers import remote_headers  # noqa: PLC0415
+    from common.failures import UsageError
+    from manager.explanation import explain_header
+    from manager.remote_headers import remote_headers
 
     if source.profile is None or source.config is None:
         raise UsageError("explain: --remote reads a profile's mailbox: name it with --profile")
@@ -163,10 +163,10 @@ def _remote(source: Source, other: "RoutingPolicy | None", limit: int) -> Iterat
 def _told(
     names: list[str], policy: "RoutingPolicy", other: "RoutingPolicy | None", missing: list[str]
 ) -> Iterator[Told]:
-    from io import BytesIO  # noqa: PLC0415 (slow)
+    from io import BytesIO
 
-    from common.messages import MAX_HEADER  # noqa: PLC0415
-    from manager.explanation import explain_mail  # noqa: PLC0415
+    from common.messages import MAX_HEADER
+    from manager.explanation import explain_mail
 
     for name in names:
         try:
@@ -224,7 +224,7 @@ def _envelope_line(field: "EnvelopeField") -> str:
 
 
 def _print_comparison(told: list[Told]) -> None:
-    from manager.cli.tables import print_table  # noqa: PLC0415 (slow)
+    from manager.cli.tables import print_table
 
     changed = [one for one in told if one.differs]
     if changed:
@@ -248,6 +248,6 @@ def _because(explanation: "Explanation") -> str:
 
 
 def _shown(name: str) -> str:
-    from common.messages import one_line  # noqa: PLC0415 (slow)
+    from common.messages import one_line
 
     return one_line(name)

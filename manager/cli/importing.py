@@ -30,7 +30,7 @@ def import_(
 
     Typed passwords are never in it: with --output they go into passwords/, each in a file that only you may read.
     """
-    from manager.importing.files import import_files, write  # noqa: PLC0415 (only this command needs it)
+    from manager.importing.files import import_files, write
 
     made = import_files(files, with_files=output is not None, home=str(Path.home()), me=getpass.getuser())
     written = [] if output is None else write(made, output)

@@ -48,8 +48,8 @@ def log(  # noqa: PLR0913 (one parameter an option)
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> int:
     """Show the log, readable."""
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from manager.cli.moments import moment_of  # noqa: PLC0415
+    from common.config import load_config
+    from manager.cli.moments import moment_of
 
     wanted = Wanted(
         mail=mail,
@@ -95,8 +95,8 @@ def _show(path: Path, wanted: "Wanted", shown: "Shown", *, follow: bool, last: i
 
 
 def _levels(least: str) -> frozenset[str]:
-    from common.config_errors import nearest  # noqa: PLC0415 (slow)
-    from common.failures import UsageError  # noqa: PLC0415
+    from common.config_errors import nearest
+    from common.failures import UsageError
 
     if least not in LEVELS:
         raise UsageError(f"--level: no level {least!r}: {nearest(least, LEVELS)}")
@@ -104,7 +104,7 @@ def _levels(least: str) -> frozenset[str]:
 
 
 def _log_path(config: "Config") -> Path:
-    from common.failures import PpsError  # noqa: PLC0415 (slow)
+    from common.failures import PpsError
 
     if config.service.log == "-":
         raise PpsError(f'{config.path}: [service] log is "-": the log is where the stderr of the service goes')
@@ -117,7 +117,7 @@ def lines_of(path: Path, *, follow: bool, wait: Callable[[], None] | None = None
     `wait` is called when there is nothing new; the file may be set aside meanwhile. Files whose last line is older than
     `since` (milliseconds) are left out.
     """
-    from common.log import log_files  # noqa: PLC0415 (slow)
+    from common.log import log_files
 
     for aside in log_files(str(path), path.parent):
         if aside != path and _written_at(aside) >= since:

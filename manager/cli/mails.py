@@ -52,10 +52,10 @@ def list_mails(  # noqa: PLR0913 (one parameter an option)
     """
     if context.invoked_subcommand is not None:
         return 0
-    from common.ledger.lives import Wanted  # noqa: PLC0415 (slow)
-    from manager.cli.mails_view import list_document, table_of  # noqa: PLC0415
-    from manager.cli.moments import moment_of  # noqa: PLC0415
-    from manager.cli.tables import is_narrow  # noqa: PLC0415
+    from common.ledger.lives import Wanted
+    from manager.cli.mails_view import list_document, table_of
+    from manager.cli.moments import moment_of
+    from manager.cli.tables import is_narrow
 
     wanted = Wanted(
         limit=limit,
@@ -79,7 +79,7 @@ def show(
     as_json: JsonOption = False,
 ) -> int:
     """Show one mail's whole life: what happened when, who got it or hasn't yet, and what comes next."""
-    from manager.cli.mails_view import life_blocks, life_document  # noqa: PLC0415 (slow)
+    from manager.cli.mails_view import life_blocks, life_document
 
     life, siblings, at = asyncio.run(_show(config, mail))
     _print(life_document(life, siblings, at) if as_json else life_blocks(life, siblings, at))
@@ -87,8 +87,8 @@ def show(
 
 
 def _state(state: str | None) -> str | None:
-    from common.config_errors import nearest  # noqa: PLC0415 (slow)
-    from common.failures import UsageError  # noqa: PLC0415
+    from common.config_errors import nearest
+    from common.failures import UsageError
 
     if state is not None and state not in STATES:
         raise UsageError(f"--state: no state {state!r}: {nearest(state, STATES)}")
@@ -96,10 +96,10 @@ def _state(state: str | None) -> str | None:
 
 
 async def _list(path: "Path", wanted: "Wanted") -> "Listed":
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from common.ledger.lives import list_mails as listed_mails  # noqa: PLC0415
-    from common.ledger.standing import require_profile  # noqa: PLC0415
-    from manager.standing import reading  # noqa: PLC0415
+    from common.config import load_config
+    from common.ledger.lives import list_mails as listed_mails
+    from common.ledger.standing import require_profile
+    from manager.standing import reading
 
     async with reading(load_config(path)) as reader:
         if wanted.profile is not None:
@@ -108,10 +108,10 @@ async def _list(path: "Path", wanted: "Wanted") -> "Listed":
 
 
 async def _show(path: "Path", beginning: str) -> "tuple[Life, tuple[Life, ...], int]":
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from common.ledger.lives import find_mails, life_of, siblings_of  # noqa: PLC0415
-    from common.ledger.standing import read_clock  # noqa: PLC0415
-    from manager.standing import reading  # noqa: PLC0415
+    from common.config import load_config
+    from common.ledger.lives import find_mails, life_of, siblings_of
+    from common.ledger.standing import read_clock
+    from manager.standing import reading
 
     checked = load_config(path)
     wanted = _id(beginning)
@@ -124,7 +124,7 @@ async def _show(path: "Path", beginning: str) -> "tuple[Life, tuple[Life, ...], 
 
 
 def _id(beginning: str) -> str:
-    from common.failures import UsageError  # noqa: PLC0415 (slow)
+    from common.failures import UsageError
 
     wanted = beginning.strip().lower()
     if not wanted or not set(wanted) <= set("0123456789abcdef-"):
@@ -133,7 +133,7 @@ def _id(beginning: str) -> str:
 
 
 def _not_one(wanted: str, found: "Sequence[str]") -> "PpsError":
-    from common.failures import PpsError  # noqa: PLC0415 (slow)
+    from common.failures import PpsError
 
     if found:
         return PpsError(f"mails show: several ids begin with {wanted}: {', '.join(found)}")
@@ -141,7 +141,7 @@ def _not_one(wanted: str, found: "Sequence[str]") -> "PpsError":
 
 
 def _print(told: "dict[str, object] | Iterable[Block]") -> None:
-    from manager.cli.tables import print_blocks  # noqa: PLC0415 (slow)
+    from manager.cli.tables import print_blocks
 
     if isinstance(told, dict):
         typer.echo(json.dumps(told))

@@ -13,7 +13,7 @@ def main() -> int:
     if sys.argv[1:] == ["--version"]:
         return _version()
     try:
-        from manager.cli.app import run  # noqa: PLC0415 (see above)
+        from manager.cli.app import run
     except ImportError as error:
         sys.stderr.write(f"pps: can't start: {error}: install PPS again, with all that it needs\n")
         return 1

@@ -36,8 +36,8 @@ def login(  # noqa: PLR0913 (one parameter an option)
     as_json: JsonOption = False,
 ) -> int:
     """Sign a mailbox in: shows an address and a code, and waits until you have allowed it there."""
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from manager.oauth_login import Ways, log_in  # noqa: PLC0415 (slow)
+    from common.config import load_config
+    from manager.oauth_login import Ways, log_in
 
     ways = Ways(
         show_code=_print_code_json if as_json else _print_code,
@@ -56,14 +56,14 @@ def login(  # noqa: PLR0913 (one parameter an option)
 @oauth.command("list")
 def list_(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> int:
     """Show how the grants stand; exit 1 if a person must sign in, now or soon."""
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from manager.oauth_login import signed  # noqa: PLC0415 (slow)
+    from common.config import load_config
+    from manager.oauth_login import signed
 
     found = asyncio.run(signed(load_config(config)))
     if as_json:
         typer.echo(json.dumps([one.document() for one in found]))
     else:
-        from manager.cli.tables import print_table  # noqa: PLC0415 (slow)
+        from manager.cli.tables import print_table
 
         rows = [
             [one.profile.name, one.profile.user, one.state, _mend(one.profile.name, one.wants_login)] for one in found

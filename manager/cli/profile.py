@@ -27,14 +27,14 @@ StdinOption = Annotated[
 
 def list_(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> int:
     """Show all profiles: those of the file and those that `pps profile add` made."""
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from manager.profiles import known_profiles  # noqa: PLC0415
+    from common.config import load_config
+    from manager.profiles import known_profiles
 
     found = asyncio.run(known_profiles(load_config(config)))
     if as_json:
         typer.echo(json.dumps({"profiles": [one.document() for one in found]}))
         return 0
-    from manager.cli.tables import is_narrow, print_table  # noqa: PLC0415
+    from manager.cli.tables import is_narrow, print_table
 
     left_out = _LEFT_OUT if is_narrow() else ()
     rows = [{heading: cell for heading, cell in _row(one).items() if heading not in left_out} for one in found]
@@ -48,7 +48,7 @@ def list_(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False)
 
 
 def _row(known: "Known") -> dict[str, str]:
-    from manager.profiles import shown  # noqa: PLC0415
+    from manager.profiles import shown
 
     one = known.profile
     to = f"{', '.join(one.local_domain)}, else {one.fallback}" if one.distribute else one.fallback
@@ -69,9 +69,9 @@ def disable(name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG) -> int
 
 
 def _switch(name: str, path: ConfigOption, *, mend: str, enabled: bool) -> int:
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from manager.profile_changes import require_apart, switch  # noqa: PLC0415
-    from manager.profiles import own  # noqa: PLC0415
+    from common.config import load_config
+    from manager.profile_changes import require_apart, switch
+    from manager.profiles import own
 
     checked = load_config(path)
     known = asyncio.run(own(checked, name, mend=mend))
@@ -87,10 +87,10 @@ def _on_their_way(mails: int) -> str:
 
 def remove(name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG, yes: YesOption = False) -> int:
     """Remove a profile that `pps profile add` made. Mail on the server stays; what is fetched is still delivered."""
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from common.failures import UsageError  # noqa: PLC0415
-    from manager.profile_changes import switch  # noqa: PLC0415
-    from manager.profiles import own  # noqa: PLC0415
+    from common.config import load_config
+    from common.failures import UsageError
+    from manager.profile_changes import switch
+    from manager.profiles import own
 
     checked = load_config(config)
     known = asyncio.run(own(checked, name, mend="remove its [[profile]] section"))
@@ -119,10 +119,10 @@ def sync(
     as_json: JsonOption = False,
 ) -> int:
     """Bring the file's profiles into the ledger; a running service takes them at its next poll."""
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from manager.profile_changes import sync as sync_profiles  # noqa: PLC0415
-    from manager.profiles import moved_in_file  # noqa: PLC0415
-    from manager.reload import is_behind  # noqa: PLC0415
+    from common.config import load_config
+    from manager.profile_changes import sync as sync_profiles
+    from manager.profiles import moved_in_file
+    from manager.reload import is_behind
 
     checked = load_config(config)
     same = set(same_mailbox or ())
@@ -161,9 +161,9 @@ def tell_left_behind(left: "LeftBehind") -> None:
 
 def password(name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG, password_stdin: StdinOption = False) -> int:
     """Ask for the password of a profile that says password = "stored", and store it encrypted."""
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from common.failures import UsageError  # noqa: PLC0415
-    from manager.profile_changes import store_password, with_stored_password  # noqa: PLC0415
+    from common.config import load_config
+    from common.failures import UsageError
+    from manager.profile_changes import store_password, with_stored_password
 
     checked = load_config(config)
     known = asyncio.run(with_stored_password(checked, name))
@@ -177,8 +177,8 @@ def password(name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG, passw
 
 def reseal(*, config: ConfigOption = DEFAULT_CONFIG) -> int:
     """Encrypt all stored passwords and OAuth 2 grants anew, under the newest of the keys in [service] key."""
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from manager.profile_changes import reseal as reseal_all  # noqa: PLC0415
+    from common.config import load_config
+    from manager.profile_changes import reseal as reseal_all
 
     count = asyncio.run(reseal_all(load_config(config)))
     typer.echo(f"{count} stored secret{'' if count == 1 else 's'} encrypted under the newest key: older keys may go")
@@ -187,7 +187,7 @@ def reseal(*, config: ConfigOption = DEFAULT_CONFIG) -> int:
 
 def build() -> typer.Typer:
     """Return the tree of `pps profile`."""
-    from manager.cli import profile_edit, profile_trial  # noqa: PLC0415 (it imports this file)
+    from manager.cli import profile_edit, profile_trial
 
     tree = typer.Typer(name="profile", help="Look at, add, change and try profiles.", rich_markup_mode=None)
     tree.command(name="list")(list_)

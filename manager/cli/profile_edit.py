@@ -70,7 +70,7 @@ def add(  # noqa: PLR0913 (one parameter an option)
     ] = None,
 ) -> int:
     """Add a profile, which the ledger keeps, not the file. On a terminal, what isn't given is asked for."""
-    from common.config import load_config  # noqa: PLC0415 (slow)
+    from common.config import load_config
 
     given = _given(locals())
     checked = load_config(config)
@@ -95,16 +95,16 @@ def add(  # noqa: PLR0913 (one parameter an option)
 
 def _require_new(config: "Config", name: str) -> None:
     """Raise UsageError for a name that is taken: before all else is asked, not after it."""
-    from manager.profiles import require_new  # noqa: PLC0415 (slow)
+    from manager.profiles import require_new
 
     asyncio.run(require_new(config, name))
 
 
 def _works(config: "Config", profile: "Profile", typed: "Secret | None") -> bool:
     """Try a profile before it is saved, and tell what was found. Raises PpsError where nobody is there to decide."""
-    from common.failures import PpsError  # noqa: PLC0415 (slow)
-    from manager.cli.profile_trial import tell  # noqa: PLC0415
-    from manager.trial import try_profile  # noqa: PLC0415
+    from common.failures import PpsError
+    from manager.cli.profile_trial import tell
+    from manager.trial import try_profile
 
     try:
         tell(asyncio.run(try_profile(config, profile, known=None, typed=typed)), err=True)
@@ -143,9 +143,9 @@ def edit(  # noqa: PLR0913 (one parameter an option)
     ] = None,
 ) -> int:
     """Change a profile that `pps profile add` made. On a terminal, without options, each setting is asked for."""
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from common.failures import UsageError  # noqa: PLC0415
-    from manager.profiles import own  # noqa: PLC0415
+    from common.config import load_config
+    from common.failures import UsageError
+    from manager.profiles import own
 
     given = _given(locals())
     del given["name"]
@@ -166,9 +166,9 @@ def edit(  # noqa: PLR0913 (one parameter an option)
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """Return the keys that the options give, as a `[[profile]]` section would have them."""
-    from common.failures import UsageError  # noqa: PLC0415 (slow)
-    from common.secrets import STORED  # noqa: PLC0415
-    from manager.profile_settings import further  # noqa: PLC0415
+    from common.failures import UsageError
+    from common.secrets import STORED
+    from manager.profile_settings import further
 
     if options["password_stdin"] and options["password"] is not None:
         raise UsageError("--password-stdin and --password: one of them says where the password is")
@@ -192,9 +192,9 @@ def _complete(
     config: "Config", given: dict[str, Any], answers: dict[str, Any], typed: "Secret | None"
 ) -> "Secret | None":
     """Ask for what is missing; return the typed password, if it was asked for. Raises UsageError without a terminal."""
-    from common.failures import UsageError  # noqa: PLC0415 (slow)
-    from common.secrets import STORED  # noqa: PLC0415
-    from manager.profile_settings import NEEDED, option  # noqa: PLC0415
+    from common.failures import UsageError
+    from common.secrets import STORED
+    from manager.profile_settings import NEEDED, option
 
     missing = [key for key in NEEDED if key not in answers and not (key == "password" and "oauth" in answers)]
     asks = bool(missing) or (given.get("password") == STORED and typed is None)
@@ -219,7 +219,7 @@ def _complete(
 
 def _ask_again(config: "Config", answers: dict[str, Any]) -> "Secret | None":
     """Ask for each setting with the present one as the default; return a new password, if one was typed."""
-    from common.secrets import STORED  # noqa: PLC0415 (slow)
+    from common.secrets import STORED
 
     for key in ("server", "user"):
         _ask(config, answers, key, _QUESTIONS[key], default=answers[key])
@@ -255,9 +255,9 @@ def _ask(config: "Config", answers: dict[str, Any], key: str, question: str, *, 
 
 
 def _check(config: "Config", key: str, value: object, answers: dict[str, Any]) -> None:
-    from common.config_errors import nearest  # noqa: PLC0415 (slow)
-    from common.failures import UsageError  # noqa: PLC0415
-    from manager.profile_settings import check_answer  # noqa: PLC0415
+    from common.config_errors import nearest
+    from common.failures import UsageError
+    from manager.profile_settings import check_answer
 
     beside = {} if key == "local_domain" else answers  # whether to distribute follows from it
     check_answer(key, value, beside)
@@ -268,15 +268,15 @@ def _check(config: "Config", key: str, value: object, answers: dict[str, Any]) -
 
 
 def _settings(answers: dict[str, Any]) -> "Profile":
-    from manager.profile_settings import settings  # noqa: PLC0415 (slow)
+    from manager.profile_settings import settings
 
     return settings(answers, current=Path.cwd())
 
 
 def _save(config: "Config", profile: "Profile", typed: "Secret | None", *, new: bool, same_mailbox: bool | None) -> int:
     """Save it, asking whether the mailbox is the same where only a person knows."""
-    from common.ledger.profiles import MailboxUnsaidError, ProfileChange  # noqa: PLC0415 (slow)
-    from manager.profile_changes import save  # noqa: PLC0415
+    from common.ledger.profiles import MailboxUnsaidError, ProfileChange
+    from manager.profile_changes import save
 
     try:
         left = asyncio.run(save(config, ProfileChange(profile=profile, new=new, same_mailbox=same_mailbox), typed))

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def try_(name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> int:
     """Connect, sign in and list, and tell what the server shows; no mail is fetched or deleted."""
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from common.failures import PpsError  # noqa: PLC0415
-    from manager.profiles import known_profiles, named  # noqa: PLC0415
-    from manager.trial import try_profile  # noqa: PLC0415
+    from common.config import load_config
+    from common.failures import PpsError
+    from manager.profiles import known_profiles, named
+    from manager.trial import try_profile
 
     checked = load_config(config)
     known = named(asyncio.run(known_profiles(checked)), name, checked)
@@ -38,7 +38,7 @@ def try_(name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG, as_json: 
 
 def tell(trial: "Trial", *, err: bool = False) -> None:
     """Say what was found, a line each."""
-    from manager.trial import sentences  # noqa: PLC0415 (slow)
+    from manager.trial import sentences
 
     for about, said in sentences(trial):
         typer.echo(f"{about:<12} {said}", err=err)

@@ -41,7 +41,7 @@ def shown_progress(*, shown: bool) -> Iterator[Progress]:
 
 def told_of(group: list["Pulling"], seconds: float) -> str:
     """Return "120/400 mails, 3.1 MB, 410.0 kB/s", or what there is to say while nothing is known."""
-    from rich.filesize import decimal  # noqa: PLC0415 (slow)
+    from rich.filesize import decimal
 
     total = sum(one.total for one in group)
     if not total:
@@ -58,10 +58,10 @@ def _grouped(profiles: Mapping[str, "Pulling"]) -> dict[str, list["Pulling"]]:
 
 
 def _bars() -> "Bars":
-    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415 (slow)
-    from rich.progress import Progress as Bars  # noqa: PLC0415
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
 
-    from manager.cli.tables import console  # noqa: PLC0415
+    from manager.cli.tables import console
 
     return Bars(
         SpinnerColumn(),

@@ -63,9 +63,9 @@ def _config(
     names: list[str], path: Path, given: dict[str, Any], *, to: str | None, state: str | None
 ) -> tuple["Config", str]:
     """Return what to pull, and as whose profiles: those of options must not disable those of a file in one ledger."""
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from common.failures import UsageError  # noqa: PLC0415
-    from manager.adhoc import adhoc_config  # noqa: PLC0415
+    from common.config import load_config
+    from common.failures import UsageError
+    from manager.adhoc import adhoc_config
 
     options = given | ({} if to is None else {"to": to})
     if not options and state is None:
@@ -80,7 +80,7 @@ def _config(
 
 
 def _interrupted() -> "PpsError":
-    from common.failures import PpsError  # noqa: PLC0415 (slow)
+    from common.failures import PpsError
 
     return PpsError("interrupted: nothing is lost, mail that not everybody has is still on the server: pull again")
 
@@ -90,9 +90,9 @@ def _option(key: str) -> str:
 
 
 async def _pull(config: "Config", names: list[str], *, managed_by: str, as_json: bool) -> int:
-    from manager.cli import accounting  # noqa: PLC0415 (slow)
-    from manager.cli.progress import shown_progress  # noqa: PLC0415
-    from manager.pull import pull as pull_profiles  # noqa: PLC0415
+    from manager.cli import accounting
+    from manager.cli.progress import shown_progress
+    from manager.pull import pull as pull_profiles
 
     with shown_progress(shown=sys.stderr.isatty() and not as_json) as progress:
         report = await pull_profiles(config, names, progress=progress, managed_by=managed_by)
@@ -105,16 +105,16 @@ async def _pull(config: "Config", names: list[str], *, managed_by: str, as_json:
 
 
 async def _standing(config: "Config") -> "Standing":
-    from common.ledger.standing import read_standing  # noqa: PLC0415 (slow)
-    from manager.standing import reading  # noqa: PLC0415
+    from common.ledger.standing import read_standing
+    from manager.standing import reading
 
     async with reading(config) as reader:
         return await read_standing(reader)
 
 
 def _tell(recipients: dict[str, int], complaints: list[str], closing_line: str) -> None:
-    from common.messages import one_line  # noqa: PLC0415 (slow)
-    from manager.cli.tables import print_table  # noqa: PLC0415 (slow)
+    from common.messages import one_line
+    from manager.cli.tables import print_table
 
     if sys.stdout.isatty() and recipients:
         print_table(["recipient", "mails"], [[address, str(count)] for address, count in recipients.items()])

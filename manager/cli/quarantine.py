@@ -57,9 +57,9 @@ def show(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> int:
     """Show one mail in quarantine: who was to get it, what was said, and its header where its bytes are here."""
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from common.failures import UsageError  # noqa: PLC0415
-    from manager.decisions import header_of  # noqa: PLC0415
+    from common.config import load_config
+    from common.failures import UsageError
+    from manager.decisions import header_of
 
     items = _found(config, _by_id(mail))
     mails = {item.mail_id for item in items}
@@ -93,8 +93,8 @@ def retry(  # noqa: PLR0913 (one for each option)
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> int:
     """Deliver it again: the same delivery, with five days anew."""
-    from common.ledger.deciding import Verb  # noqa: PLC0415 (slow)
-    from manager.decisions import Wish  # noqa: PLC0415
+    from common.ledger.deciding import Verb
+    from manager.decisions import Wish
 
     wanted = choosing.filter_of(
         ids, target=target, profile=profile, recipient=recipient, reason=reason, older_than=older_than
@@ -120,10 +120,10 @@ def redirect(  # noqa: PLR0913 (one for each option)
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> int:
     """Give it to somebody else."""
-    from common.addresses import local_user  # noqa: PLC0415 (slow)
-    from common.failures import UsageError  # noqa: PLC0415
-    from common.ledger.deciding import Verb  # noqa: PLC0415
-    from manager.decisions import Wish  # noqa: PLC0415
+    from common.addresses import local_user
+    from common.failures import UsageError
+    from common.ledger.deciding import Verb
+    from manager.decisions import Wish
 
     wanted = choosing.filter_of(
         ids, target=target, profile=profile, recipient=recipient, reason=reason, older_than=older_than
@@ -151,8 +151,8 @@ def discard(  # noqa: PLR0913 (one for each option)
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> int:
     """Throw it away: nobody gets it, and once no other recipient waits, the remote copy is deleted."""
-    from common.ledger.deciding import Verb  # noqa: PLC0415 (slow)
-    from manager.decisions import Wish  # noqa: PLC0415
+    from common.ledger.deciding import Verb
+    from manager.decisions import Wish
 
     wanted = choosing.filter_of(
         ids, target=target, profile=profile, recipient=recipient, reason=reason, older_than=older_than
@@ -181,9 +181,9 @@ def retry_deferred(  # noqa: PLR0913 (one for each option)
 
     `pps mails --deferred` shows what waits, with the target's words and the time of the next attempt.
     """
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from common.ledger.deciding import Verb  # noqa: PLC0415
-    from manager.decisions import Wish, believe  # noqa: PLC0415
+    from common.config import load_config
+    from common.ledger.deciding import Verb
+    from manager.decisions import Wish, believe
 
     wanted = choosing.filter_of(
         ids, target=target, profile=profile, recipient=recipient, reason=reason, older_than=older_than, deferred=True
@@ -196,7 +196,7 @@ def retry_deferred(  # noqa: PLR0913 (one for each option)
 
 def document_of(item: "StuckItem") -> dict[str, Any]:
     """Return what `--json` prints of an item."""
-    from manager.cli.moments import iso  # noqa: PLC0415 (only here)
+    from manager.cli.moments import iso
 
     return {
         "mail": item.mail_id,
@@ -223,8 +223,8 @@ def _carry_out(  # noqa: PLR0913 (two are options of every command)
     as_json: bool,
     sure: bool = True,
 ) -> int:
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from manager.decisions import Decided, decide, find  # noqa: PLC0415
+    from common.config import load_config
+    from manager.decisions import Decided, decide, find
 
     config: Config = load_config(path)
     items = asyncio.run(find(config, wanted))
@@ -257,7 +257,7 @@ def _many(count: int) -> str:
 
 
 def _agreed(count: int) -> bool:
-    from common.failures import UsageError  # noqa: PLC0415 (slow)
+    from common.failures import UsageError
 
     if not sys.stdin.isatty():
         raise UsageError("discard: nobody is there to ask: add --yes to throw it away unasked")
@@ -265,8 +265,8 @@ def _agreed(count: int) -> bool:
 
 
 def _found(path: Path, wanted: "Stuck") -> list["StuckItem"]:
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from manager.decisions import find  # noqa: PLC0415
+    from common.config import load_config
+    from manager.decisions import find
 
     return asyncio.run(find(load_config(path), wanted))
 
@@ -276,8 +276,8 @@ def _by_id(mail: str) -> "Stuck":
 
 
 def _print(items: list["StuckItem"]) -> None:
-    from manager.cli.moments import local  # noqa: PLC0415 (only here)
-    from manager.cli.tables import print_table  # noqa: PLC0415
+    from manager.cli.moments import local
+    from manager.cli.tables import print_table
 
     rows = [
         [
@@ -295,7 +295,7 @@ def _print(items: list["StuckItem"]) -> None:
 
 
 def _print_counts(decided: "Decided") -> None:
-    from manager.cli.tables import print_table  # noqa: PLC0415 (only here)
+    from manager.cli.tables import print_table
 
     rows = [[str(count), target, reason] for target, reason, count in decided.counts]
     if rows:
@@ -309,6 +309,6 @@ def _show(item: "StuckItem") -> None:
 
 
 def _tidy(text: str) -> str:
-    from common.messages import one_line  # noqa: PLC0415 (slow)
+    from common.messages import one_line
 
     return one_line(text, 1000)

@@ -13,16 +13,16 @@ ROLES: Final = ("fetcher", "router", "deliverer")
 
 def run(config: ConfigOption = DEFAULT_CONFIG) -> int:
     """Run every role in one process."""
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from manager.service import run_service  # noqa: PLC0415 (slow)
+    from common.config import load_config
+    from manager.service import run_service
 
     return asyncio.run(run_service(load_config(config), roles=set(ROLES)))
 
 
 def reload(config: ConfigOption = DEFAULT_CONFIG) -> int:
     """Have the running service read its configuration again."""
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from manager.reload import reload_service  # noqa: PLC0415
+    from common.config import load_config
+    from manager.reload import reload_service
 
     reload_service(load_config(config))
     typer.echo("the configuration is in force")
@@ -45,10 +45,10 @@ def deliverer(config: ConfigOption = DEFAULT_CONFIG) -> int:
 
 
 def _run_alone(role: str, path: Path) -> int:
-    from common.config import load_config, require_shared  # noqa: PLC0415 (slow)
+    from common.config import load_config, require_shared
 
     config = load_config(path)
     require_shared(config, role)
-    from manager.service import run_service  # noqa: PLC0415 (slow, and needless for a config that is refused)
+    from manager.service import run_service
 
     return asyncio.run(run_service(config, roles={role}))

@@ -21,7 +21,7 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write them.", show_default=False)] = Path(),
 ) -> int:
     """Write a commented pps.toml and a secret key."""
-    from manager.sample import write_sample  # noqa: PLC0415 (only this command needs it)
+    from manager.sample import write_sample
 
     written = write_sample(folder)
     for path in written:
@@ -32,8 +32,8 @@ def init(
 
 def migrate(config: ConfigOption = DEFAULT_CONFIG) -> int:
     """Bring the ledger's database to this version's schema."""
-    from common.config import load_config  # noqa: PLC0415 (slow)
-    from common.ledger import migrate_database  # noqa: PLC0415 (slow)
+    from common.config import load_config
+    from common.ledger import migrate_database
 
     checked = load_config(config)
     asyncio.run(migrate_database(checked.service.ledger, base=checked.base))

@@ -28,7 +28,7 @@ def status(
     as_json: JsonOption = False,
 ) -> int:
     """Show whether mail flows, what stands still, and the mend."""
-    from common.config import load_config  # noqa: PLC0415 (slow)
+    from common.config import load_config
 
     try:
         asyncio.run(_status(load_config(config), watch=watch, everything=everything, as_json=as_json))
@@ -39,9 +39,9 @@ def status(
 
 
 async def _status(config: "Config", *, watch: bool, everything: bool, as_json: bool) -> None:
-    from manager.cli.status_view import blocks_of, document_of  # noqa: PLC0415 (slow)
-    from manager.cli.tables import print_blocks  # noqa: PLC0415
-    from manager.standing import overview_of, reading  # noqa: PLC0415
+    from manager.cli.status_view import blocks_of, document_of
+    from manager.cli.tables import print_blocks
+    from manager.standing import overview_of, reading
 
     async with reading(config) as reader:
         if watch and sys.stdout.isatty() and not as_json:
@@ -61,11 +61,11 @@ async def _status(config: "Config", *, watch: bool, everything: bool, as_json: b
 
 async def _watched(config: "Config", reader: "Reader", *, everything: bool) -> None:
     """Keep a terminal's screen up to date; what was on it before comes back afterwards."""
-    from rich.live import Live  # noqa: PLC0415 (slow)
+    from rich.live import Live
 
-    from manager.cli.status_view import blocks_of  # noqa: PLC0415
-    from manager.cli.tables import console, rendered  # noqa: PLC0415
-    from manager.standing import overview_of  # noqa: PLC0415
+    from manager.cli.status_view import blocks_of
+    from manager.cli.tables import console, rendered
+    from manager.standing import overview_of
 
     with Live(console=console(), screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         while True:

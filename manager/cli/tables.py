@@ -73,8 +73,8 @@ def plain_lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[
 
 def rendered(blocks: Iterable[Block]) -> "RenderableType":
     """Return lines and tables for a terminal."""
-    from rich.console import Group  # noqa: PLC0415 (a pipe needs no rich)
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Group
+    from rich.text import Text
 
     return Group(
         *(
@@ -86,7 +86,7 @@ def rendered(blocks: Iterable[Block]) -> "RenderableType":
 
 def table_of(block: Rows) -> "Table":
     """Return a table for a terminal."""
-    from rich.table import Table  # noqa: PLC0415 (as above)
+    from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, heading in enumerate(block.headings):
@@ -103,6 +103,6 @@ def is_narrow() -> bool:
 
 def console(*, stderr: bool = False) -> "Console":
     """Return a console in which nothing is markup."""
-    from rich.console import Console  # noqa: PLC0415 (as above)
+    from rich.console import Console
 
     return Console(markup=False, highlight=False, emoji=False, stderr=stderr)
