@@ -36,7 +36,6 @@ from common.ledger.records import (
     Route,
     RoutedMail,
     Settled,
-    Status,
 )
 from common.ledger.returning import Fates
 from common.ledger.writer import Operation, Writer, heals
@@ -282,10 +281,6 @@ class Ledger:
         return await self.write(sweeping.PRUNE, None)
 
     # Everybody
-
-    async def status(self) -> Status:
-        """Return how all stands."""
-        return await self.read(reading.status)
 
     async def read(self, query: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Run a reading function in a transaction of its own; raises PpsError when the database doesn't answer."""

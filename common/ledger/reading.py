@@ -1,24 +1,15 @@
-"""What is read of the ledger without changing it: what became deletable, how full it is, and how all stands."""
+"""What is read of the ledger without changing it: what became deletable, what is known, and how full it is."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from common.ledger.records import (
-    DeliveryState,
-    HostStatus,
-    MailState,
-    ProfileStatus,
-    QuarantinedItem,
-    Status,
-    TargetStatus,
-)
+from common.ledger.records import DeliveryState, MailState
 from common.ledger.rows import chunks, clock, deletable_of
-from common.ledger.schema import deliveries, hosts, mails, profiles, schedule, targets
-from common.ledger.targets import since_nothing, takes_nothing, why_nothing
+from common.ledger.schema import deliveries, mails, profiles, schedule, targets
+from common.ledger.targets import takes_nothing, why_nothing
 from common.profile import Profile
 
 
@@ -123,100 +114,6 @@ async def enabled_profiles(connection: AsyncConnection) -> list[tuple[str, Profi
     """Return id and settings of every profile that is enabled."""
     rows = (await connection.execute(select(profiles).where(profiles.c.enabled).order_by(profiles.c.name))).all()
     return [(row.id, Profile.from_json(row.settings)) for row in rows]
-
-
-async def status(connection: AsyncConnection) -> Status:
-    """Return how all stands, for `pps status` and `pps pull`."""
-    time = await clock(connection)
-    counts = await _mail_counts(connection)
-    delivered = await _delivery_counts(connection, deliveries.c.profile_id)
-    rows = (await connection.execute(_PROFILES)).all()
-    return Status(
-        at=time,
-        profiles=tuple(_profile_status(row, counts.get(row.id, {}), delivered.get(row.id, {}), time) for row in rows),
-        deliveries=await _delivery_counts(connection, deliveries.c.target),
-        targets=await _targets(connection, time),
-        hosts=await _hosts(connection),
-        quarantined=await _quarantined(connection),
-    )
-
-
-_PROFILES = select(profiles, schedule).join(schedule, schedule.c.profile_id == profiles.c.id).order_by(profiles.c.name)
-_MAX_QUARANTINED = 50
-
-
-def _profile_status(row: Any, counts: dict[str, int], delivered: dict[str, int], time: int) -> ProfileStatus:  # noqa: ANN401 (a row of two tables)
-    profile = Profile.from_json(row.settings)
-    return ProfileStatus(
-        read_at=time,
-        profile_id=row.id,
-        name=row.name,
-        server=str(profile.server),
-        user=profile.user,
-        enabled=row.enabled,
-        due_at=row.due_at,
-        polling=row.lease_until is not None,
-        last_started_at=row.last_started_at,
-        last_finished_at=row.last_finished_at,
-        last_success_at=row.last_success_at,
-        last_result=row.last_result,
-        last_error=row.last_error,
-        held=row.held,
-        held_at=row.held_at,
-        mails=counts,
-        deliveries=delivered,
-    )
-
-
-async def _mail_counts(connection: AsyncConnection) -> dict[str, dict[str, int]]:
-    """Count mails by profile and state; "removed" are those that left the server before they were fetched."""
-    removed = (mails.c.state == MailState.LISTED) & mails.c.unseen_since.is_not(None)
-    query = select(mails.c.profile_id, mails.c.state, removed.label("removed"), func.count().label("n"))
-    counts: dict[str, dict[str, int]] = {}
-    for row in (await connection.execute(query.group_by(mails.c.profile_id, mails.c.state, removed))).all():
-        state = "removed" if row.removed else row.state
-        counts.setdefault(row.profile_id, {})[state] = row.n
-    return counts
-
-
-async def _delivery_counts(connection: AsyncConnection, by: ColumnElement[str]) -> dict[str, dict[str, int]]:
-    query = select(by.label("key"), deliveries.c.state, func.count().label("n"))
-    counts: dict[str, dict[str, int]] = {}
-    for row in (await connection.execute(query.group_by(by, deliveries.c.state))).all():
-        counts.setdefault(row.key, {})[row.state] = row.n
-    return counts
-
-
-async def _targets(connection: AsyncConnection, time: int) -> tuple[TargetStatus, ...]:
-    since = since_nothing(time).label("paused_since")
-    query = select(targets.c.name, why_nothing(time).label("reason"), since).where(takes_nothing(time))
-    rows = (await connection.execute(query)).all()
-    return tuple(TargetStatus(name=row.name, reason=row.reason, paused_since=row.paused_since) for row in rows)
-
-
-async def _hosts(connection: AsyncConnection) -> tuple[HostStatus, ...]:
-    query = select(hosts).where(hosts.c.paused_since.is_not(None)).order_by(hosts.c.name)
-    return tuple(
-        HostStatus(name=row.name, reason=row.reason or "", paused_since=row.paused_since, paused_until=row.paused_until)
-        for row in (await connection.execute(query)).all()
-    )
-
-
-async def _quarantined(connection: AsyncConnection) -> tuple[QuarantinedItem, ...]:
-    waiting = (MailState.QUARANTINED, MailState.LOST)
-    of_mails = select(mails.c.id, mails.c.state, mails.c.reason).where(mails.c.state.in_(waiting))
-    of_deliveries = select(deliveries.c.mail_id, deliveries.c.recipient, deliveries.c.last_reply).where(
-        deliveries.c.state == DeliveryState.QUARANTINED
-    )
-    found = [
-        QuarantinedItem(mail_id=row.id, recipient=None, reason=f"{row.state}: {row.reason or ''}")
-        for row in (await connection.execute(of_mails.limit(_MAX_QUARANTINED))).all()
-    ]
-    found += [
-        QuarantinedItem(mail_id=row.mail_id, recipient=row.recipient, reason=row.last_reply or "")
-        for row in (await connection.execute(of_deliveries.limit(_MAX_QUARANTINED))).all()
-    ]
-    return tuple(found)
 
 
 async def needed_blobs(connection: AsyncConnection, keys: Sequence[str]) -> set[str]:

@@ -24,6 +24,7 @@ from common.ledger.records import Lease
 from common.ledger.schedule import PollEnd
 from common.profile import Profile
 from tests.servers.postgres import Postgres
+from tests.status import status_of
 
 INTERVAL_SECONDS: Final = 300
 BATCH: Final = 50
@@ -50,11 +51,11 @@ async def fill(ledger: Ledger, count: int, hosts: int) -> None:
         {"name": "NAME", "server": "HOST.example.net 995s", "user": "u", "password": "env:X", "local_user": "ann"}
     )
     settings = profile.to_json().replace("host.example.net", "HOST.example.net")
-    now = (await ledger.status()).at - int(BEHIND_SECONDS * 1000)
+    now = (await status_of(ledger)).at - int(BEHIND_SECONDS * 1000)
     values = {"count": count, "hosts": hosts, "settings": settings, "now": now, "spread": INTERVAL_SECONDS * 1000}
     async with ledger._engine.begin() as connection:
         await connection.execute(text(_FILL), values)
-    late = (await ledger.status()).at - int(BEHIND_SECONDS * 1000) - now  # what filling took
+    late = (await status_of(ledger)).at - int(BEHIND_SECONDS * 1000) - now  # what filling took
     async with ledger._engine.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
         await connection.execute(text("UPDATE schedule SET due_at = due_at + :late"), {"late": late})
@@ -63,7 +64,7 @@ async def fill(ledger: Ledger, count: int, hosts: int) -> None:
 
 async def plan_of_claim(ledger: Ledger) -> list[str]:
     """Return PostgreSQL's plan for the query that finds what is due."""
-    now = (await ledger.status()).at
+    now = (await status_of(ledger)).at
     query = due_query(time=now, limit=BATCH, names=None, shut=frozenset({"pop1.example.net"}))
     sql = str(query.compile(dialect=ledger._engine.dialect, compile_kwargs={"literal_binds": True}))
     return await ledger.read(lambda connection: _explained(connection, sql))

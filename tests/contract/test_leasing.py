@@ -10,9 +10,10 @@ from common.failures import PollResult
 from common.hours import DAYS
 from common.ledger import Ledger
 from common.ledger.hosts import HostNote
-from common.ledger.records import HostMemory, Lease, ProfileStatus
+from common.ledger.records import HostMemory, Lease
 from common.ledger.schedule import PollEnd
 from tests.ledger import change, profile
+from tests.status import ProfileStatus, status_of
 
 A_MINUTE_MS = 60_000
 
@@ -35,7 +36,7 @@ async def end(ledger: Ledger, leases: Sequence[Lease], result: PollResult, *, du
 
 async def standing(ledger: Ledger, name: str) -> ProfileStatus:
     """Return how a profile stands."""
-    return next(one for one in (await ledger.status()).profiles if one.name == name)
+    return next(one for one in (await status_of(ledger)).profiles if one.name == name)
 
 
 def names(count: int) -> list[str]:
@@ -140,7 +141,7 @@ async def test_a_pause_of_its_host_leaves_a_poll_that_is_under_way_alone(ledger:
 
 async def test_outside_its_hours_a_profile_is_held_until_they_begin(ledger: Ledger) -> None:
     """By the database's clock; the reason names hours and zone."""
-    today = datetime.fromtimestamp((await ledger.status()).at / 1000, UTC).weekday()
+    today = datetime.fromtimestamp((await status_of(ledger)).at / 1000, UTC).weekday()
     other_day = DAYS[(today + 3) % 7]
     await begin(ledger, "office", hours=[f"{other_day} 10:00-11:00"], time_zone="UTC")
 
@@ -160,12 +161,12 @@ async def test_many_refused_sign_ins_in_a_row_mean_the_host(ledger: Ledger) -> N
     leases = await ledger.claim_due("one", 10)
     await end(ledger, leases[:5], PollResult.AUTH, due_in=None)  # these would have stopped
 
-    (host,) = (await ledger.status()).hosts
+    (host,) = (await status_of(ledger)).hosts
     assert host.reason == "pop.example.net refused 5 accounts in a row: the host, it seems, not the passwords"
     await end(ledger, leases[5:], PollResult.NETWORK)
     assert await claim(ledger) == []
     assert (await standing(ledger, leases[5].profile.name)).held == host.reason
-    assert all(one.due_at == host.paused_until for one in (await ledger.status()).profiles)
+    assert all(one.due_at == host.paused_until for one in (await status_of(ledger)).profiles)
 
     await change(ledger, f"UPDATE hosts SET paused_until = paused_until - {20 * A_MINUTE_MS}")  # noqa: S608 (a constant)
     await change(ledger, "UPDATE schedule SET due_at = 1")
@@ -173,7 +174,7 @@ async def test_many_refused_sign_ins_in_a_row_mean_the_host(ledger: Ledger) -> N
     assert probe.auth_failures == 0
     assert await claim(ledger, "two") == []
     await end(ledger, [probe], PollResult.EMPTY, due_in=600)
-    assert (await ledger.status()).hosts == ()
+    assert (await status_of(ledger)).hosts == ()
     assert len(await claim(ledger)) == 5
 
 
@@ -185,7 +186,7 @@ async def test_a_host_that_goes_on_refusing_pauses_longer(ledger: Ledger) -> Non
         for _profile in range(5):
             leases = await ledger.claim_due("one", 10, per_host=1)
             await end(ledger, leases, PollResult.AUTH, due_in=900)
-        (host,) = (status := await ledger.status()).hosts
+        (host,) = (status := await status_of(ledger)).hosts
         pauses.append(round((host.paused_until - status.at) / A_MINUTE_MS))
         await change(ledger, "UPDATE hosts SET paused_until = 1")
         await change(ledger, "UPDATE schedule SET due_at = 1, last_finished_at = 1")
@@ -201,7 +202,7 @@ async def test_single_wrong_passwords_are_no_fault_of_the_host(ledger: Ledger, g
     if good:
         await end(ledger, leases[5:], PollResult.OK)
         await end(ledger, leases[4:5], PollResult.AUTH)
-    assert (await ledger.status()).hosts == ()
+    assert (await status_of(ledger)).hosts == ()
     assert {lease.auth_failures for lease in await ledger.claim_due("one", 4)} == {1}
 
 

@@ -8,6 +8,7 @@ from common.ledger.notices import Kind, Wanted
 from common.messages import Result
 from common.notice import NOTICE_CAME_BACK
 from tests.ledger import Scene, change, outcome
+from tests.status import status_of
 
 ALL = Wanted(down_after=900, growth=True)
 
@@ -145,6 +146,6 @@ async def test_a_target_that_takes_connections_but_no_mail_is_down_all_along(led
 
     await ledger.resume_target("local")
     await ledger.pause_target("local", "refused", 3600)
-    [target] = (await ledger.status()).targets
+    [target] = (await status_of(ledger)).targets
     assert target.paused_since > 1_000_000_000_000
     assert await found(ledger) == []

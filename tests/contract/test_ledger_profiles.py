@@ -11,6 +11,7 @@ from common.ledger.recorded import FILE, MANAGER, REMOVED, StoredProfile, read_p
 from common.ledger.records import Lease
 from common.ledger.sealing import STORE, Resealed
 from tests.ledger import Scene, change, listed, profile
+from tests.status import status_of
 
 
 async def add(ledger: Ledger, name: str = "office", **keys: object) -> Saved:
@@ -186,7 +187,7 @@ async def test_a_new_mailbox_leaves_the_old_ones_mails(ledger: Ledger) -> None:
     assert (found[left].profile_id, found[left].managed_by) == (old.profile_id, REMOVED)
     new = await polled(ledger, b"u1")
     assert new.profile_id != old.profile_id
-    assert {one.name: one.mails for one in (await ledger.status()).profiles} == {
+    assert {one.name: one.mails for one in (await status_of(ledger)).profiles} == {
         "office": {"listed": 1},
         left: {"listed": 1},
     }

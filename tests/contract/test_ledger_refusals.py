@@ -4,6 +4,7 @@ from common.ledger import Ledger
 from common.ledger.records import Claim, ClaimRequest, DeliveryState, PlannedDelivery, Settled
 from common.messages import DeliveryOutcome, Result, Stage
 from tests.ledger import Scene, outcome
+from tests.status import status_of
 
 DAY = 86_400_000
 
@@ -48,7 +49,7 @@ async def test_a_sixth_unknown_user_within_ten_minutes_is_doubted(ledger: Ledger
     assert states == [DeliveryState.REDIRECTED] * 5 + [DeliveryState.DEFERRED] * 3
     assert "user table may be broken" in (await ledger.paused_targets())["local"]
     assert (await ledger.hold_of("local")) is not None
-    [status] = (await ledger.status()).targets
+    [status] = (await status_of(ledger)).targets
     assert (status.name, "user table" in status.reason, status.paused_since > 0) == ("local", True, True)
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.config import MANAGED_BY_FILE, Config, load_config
-from common.ledger.records import ProfileStatus, Status
 from common.reload import Reloader, run_reloading
 from common.worker import Parts, opened
 from manager.service import compose
@@ -24,6 +23,7 @@ from tests.ledger import change
 from tests.maildir import messages
 from tests.servers.dovecot import PASSWORD
 from tests.servers.fixtures_dovecot import Mailbox
+from tests.status import ProfileStatus, Status, status_of
 
 MAILDIR: Final = "maildir:mail/{user}?create=yes"
 ROLES: Final = ("fetcher", "router", "deliverer")
@@ -163,9 +163,9 @@ class Serving:
 
     async def poll(self, name: str = "office") -> ProfileStatus:
         """Make a profile due, and return how it stands once a poll that began since has ended."""
-        began = (await self.parts.ledger.status()).at
+        began = (await status_of(self.parts.ledger)).at
         assert await self.parts.ledger.set_due(name)
-        asked = (await self.parts.ledger.status()).at
+        asked = (await status_of(self.parts.ledger)).at
 
         def ended(status: Status) -> bool:
             polled = _named(status, name)
@@ -181,7 +181,7 @@ class Serving:
             while True:
                 if self.working.done():
                     self.working.result()
-                status = await self.parts.ledger.status()
+                status = await status_of(self.parts.ledger)
                 if condition(status):
                     return status
                 await asyncio.sleep(LOOK_SECONDS)

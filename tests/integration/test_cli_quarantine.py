@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from common.ledger.records import Status
 from fetcher import session, sweep
 from manager.cli import app
 from tests.command import Ended
@@ -16,6 +15,7 @@ from tests.integration.service import Installation, catch_all, install
 from tests.mails import mail
 from tests.servers.fixtures_dovecot import Mailbox
 from tests.servers.smtp import DOT, SmtpServer
+from tests.status import Status
 
 
 @pytest.fixture(autouse=True)

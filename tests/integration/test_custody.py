@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from common.ledger.records import ProfileStatus, Status
 from fetcher import connection
 from fetcher.streams import Limits
 from tests.integration.service import MAILDIR, Installation, Serving, install
@@ -18,6 +17,7 @@ from tests.mails import mail
 from tests.servers.pop3 import PASSWORD, Pop3Server
 from tests.servers.pop3_mailbox import Mailbox, Quit
 from tests.servers.smtp import SmtpServer
+from tests.status import ProfileStatus, Status
 
 A_DAY_MS = 86_400_000
 

@@ -27,6 +27,7 @@ from tests.deliveries import MAIL, job_of
 from tests.ledger import Scene, change
 from tests.maildir import messages
 from tests.servers.smtp import DOT, Act, SmtpServer
+from tests.status import status_of
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -262,10 +263,10 @@ async def test_a_target_that_takes_connections_but_no_mail_is_down_all_along(ben
     async with bench.working(local=server.url):
         await bench.publish(await bench.job())
         await bench.heard("target_paused")
-        [first] = (await bench.ledger.status()).targets
+        [first] = (await status_of(bench.ledger)).targets
         await bench.heard("target_resumed")
         await bench.heard("target_paused")
-        [second] = (await bench.ledger.status()).targets
+        [second] = (await status_of(bench.ledger)).targets
 
     assert second.paused_since == first.paused_since
 

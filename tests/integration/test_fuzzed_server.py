@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from common.ledger.records import Status
 from fetcher import connection
 from fetcher.streams import Limits
 from tests.integration.service import install
@@ -13,6 +12,7 @@ from tests.maildir import compare
 from tests.mails import mail
 from tests.servers.fuzzed_pop3 import FuzzedServer
 from tests.servers.pop3 import PASSWORD, Pop3Server
+from tests.status import Status
 
 CLASSES = {"network", "protocol", "empty", "ok", "auth", "throttled", "in_use"}
 """How a poll of such a server may end; never as a fault of ours."""

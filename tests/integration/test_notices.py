@@ -13,7 +13,6 @@ import pytest
 import pytest_asyncio
 
 from common import worker
-from common.ledger.records import Status
 from deliverer import notices
 from fetcher import session, sweep
 from tests.integration.service import Installation, catch_all, install
@@ -21,6 +20,7 @@ from tests.ledger import change
 from tests.mails import mail
 from tests.servers.fixtures_dovecot import Mailbox
 from tests.servers.smtp import DOT, Act, SmtpServer
+from tests.status import Status
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,6 @@ import pytest
 
 from common.failures import PollError, PollResult
 from common.ledger.reader import LedgerReader
-from common.ledger.records import ProfileStatus
 from common.ledger.standing import read_standing
 from common.oauth_keys import Endpoints
 from common.profile import Auth
@@ -33,6 +32,7 @@ from tests.mails import mail
 from tests.servers.certificates import issue
 from tests.servers.dovecot import Dovecot
 from tests.servers.oauth import CLIENT, OAuthServer, State
+from tests.status import ProfileStatus
 
 CANARY: Final = b"canary"
 

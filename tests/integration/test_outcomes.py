@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from common.ledger.records import Status
 from deliverer.transaction import Deadlines
 from fetcher import session, sweep
 from tests.integration.service import Installation, catch_all, install
@@ -15,6 +14,7 @@ from tests.maildir import canonical, messages, without_trace
 from tests.mails import mail
 from tests.servers.fixtures_dovecot import Mailbox
 from tests.servers.smtp import DOT, Act, Answer, SmtpServer
+from tests.status import Status
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ from tests.integration.service import MAILDIR, Installation, catch_all, install,
 from tests.mails import mail
 from tests.servers.fixtures_dovecot import Mailbox
 from tests.servers.smtp import SmtpServer
+from tests.status import status_of
 
 MANY = 40
 
@@ -139,7 +140,7 @@ async def test_a_target_whose_secret_is_gone_is_refused_whole(mailbox: Mailbox, 
         )
         with pytest.raises(PpsError, match=r"\[target.local\] password: file:"):
             await service.reloader.reload()
-        names = [one.name for one in (await service.parts.ledger.status()).profiles]
+        names = [one.name for one in (await status_of(service.parts.ledger)).profiles]
 
     assert names == ["office"]
 
