@@ -6,45 +6,14 @@
 import argparse
 import random
 import sys
-import tempfile
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final
 
-from tests.crash.installations import Cluster, single
-from tests.crash.kills import (
-    crash_at,
-    kill_at_random,
-    kill_postgres,
-    kill_rabbitmq,
-    stop_at_a_frozen_target,
-    stop_under_load,
-    wipe_rabbitmq,
-)
-from tests.crash.points import BROKER_PLACES, LMTP_PLACES, MAILS, PLACES, Place
-from tests.crash.scene import Drained, Scene
-from tests.crash.service import ROLES
-from tests.servers.dovecot import Dovecot
-from tests.servers.postgres import Postgres
-from tests.servers.rabbitmq import RabbitMQ
-
-KILLS: Final = 5
-"""Random kills of each process before what they left is drained."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """One line of the table: how its scene is set, what is done in it, and how much may come twice."""
-
-    name: str
-    scene: Callable[[], AbstractContextManager[Scene]]
-    play: Callable[[Scene], Drained]
-    doubles: int = 0
+from tests.crash.matrix import Fault, Faults
+from tests.crash.scene import Drained
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,84 +36,6 @@ class Tally:
         self.longest = max(self.longest, drained.seconds)
         if accounting.lost or accounting.foreign or len(accounting.doubled) > allowed:
             self.failures.append(str(accounting))
-
-
-class Faults:
-    """All faults, on servers that run for all of them."""
-
-    def __init__(self, servers: ExitStack, source: random.Random) -> None:
-        self._source = source
-        self._folder = Path(servers.enter_context(tempfile.TemporaryDirectory(prefix="pps-crash-")))
-        self._dovecot = servers.enter_context(Dovecot())
-        postgres, rabbitmq = servers.enter_context(Postgres()), servers.enter_context(RabbitMQ())
-        self._cluster = Cluster(self._dovecot, postgres, rabbitmq, self._new_folder)
-        servers.callback(self._cluster.close)
-
-    def all(self) -> Iterator[Fault]:
-        """Yield each fault, at points drawn anew."""
-        for place in (*PLACES, *LMTP_PLACES):
-            yield self._in_one(place.at_random(self._source))
-        yield self._one("random kills", "local", self._random(["run"] * KILLS))
-        yield self._one("SIGTERM", "mda", self._stop("run"))
-        yield self._one("SIGTERM, LMTP frozen", "mda", self._frozen("run"), doubles=1)
-        for place in (*PLACES, *BROKER_PLACES, *LMTP_PLACES):
-            yield self._in_three(place.at_random(self._source))
-        yield self._three("random kills", "local", self._random(self._source.sample([*ROLES] * KILLS, 3 * KILLS)))
-        for role in ROLES:
-            yield self._three(f"SIGTERM {role}", "mda", self._stop(role))
-        yield self._three("SIGTERM deliverer, LMTP frozen", "mda", self._frozen("deliverer"), doubles=1)
-        yield self._three("RabbitMQ killed", "local", lambda scene: kill_rabbitmq(self._cluster, scene))
-        for role in ("router", "deliverer"):
-            yield self._three(f"RabbitMQ wiped, {role} idle", "local", self._wipe(role))
-        yield self._three("PostgreSQL killed", "local", lambda scene: kill_postgres(self._cluster, scene))
-
-    def _in_one(self, place: Place) -> Fault:
-        play = self._stopped_first(place, "run", stop=False)
-        return self._one(f"{place.label}, {place.target}", place.target, play, doubles=place.doubles, started=False)
-
-    def _in_three(self, place: Place) -> Fault:
-        play = self._stopped_first(place, place.command, stop=True)
-        return self._three(f"{place.label}, {place.target}", place.target, play, doubles=place.doubles)
-
-    def _one(
-        self, name: str, target: str, play: Callable[[Scene], Drained], *, doubles: int = 0, started: bool = True
-    ) -> Fault:
-        return Fault(name=f"one: {name}", scene=lambda: self._single(target, started), play=play, doubles=doubles)
-
-    def _three(self, name: str, target: str, play: Callable[[Scene], Drained], *, doubles: int = 0) -> Fault:
-        return Fault(
-            name=f"three: {name}", scene=lambda: self._cluster.scene(target=target), play=play, doubles=doubles
-        )
-
-    @contextmanager
-    def _single(self, target: str, started: bool) -> Iterator[Scene]:  # noqa: FBT001 (private, and named where it is called)
-        with single(self._dovecot, self._new_folder(), target=target) as scene:
-            if started:
-                scene.service.start("run")
-            yield scene
-
-    def _stopped_first(self, place: Place, command: str, *, stop: bool) -> Callable[[Scene], Drained]:
-        def play(scene: Scene) -> Drained:
-            if stop:
-                scene.service.stop(command)
-            return crash_at(scene, command, place.point, mails=MAILS)
-
-        return play
-
-    def _random(self, commands: list[str]) -> Callable[[Scene], Drained]:
-        return lambda scene: kill_at_random(scene, self._source, commands, mails=MAILS)
-
-    def _stop(self, command: str) -> Callable[[Scene], Drained]:
-        return lambda scene: stop_under_load(scene, command)
-
-    def _frozen(self, command: str) -> Callable[[Scene], Drained]:
-        return lambda scene: stop_at_a_frozen_target(scene, self._dovecot, command)
-
-    def _wipe(self, idle: str) -> Callable[[Scene], Drained]:
-        return lambda scene: wipe_rabbitmq(self._cluster, scene, idle)
-
-    def _new_folder(self) -> Path:
-        return Path(tempfile.mkdtemp(dir=self._folder))
 
 
 def play(fault: Fault, tally: Tally) -> None:
