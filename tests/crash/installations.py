@@ -30,7 +30,8 @@ def single(dovecot: Dovecot, folder: Path, *, target: str) -> Iterator[Scene]:
 class Cluster:
     """A fetcher, a router and a deliverer on RabbitMQ and PostgreSQL. They go on from scene to scene.
 
-    A scene that fails leaves nothing to the next: all begins anew in a fresh database and a fresh folder.
+    A scene that fails, or leaves work undone, leaves nothing to the next: all begins anew in a fresh database and a
+    fresh folder. (A test that fails does not fail its fixture, so what it left is looked for.)
     """
 
     def __init__(
@@ -53,13 +54,21 @@ class Cluster:
         service = self._service
         try:
             service.start_all()
-            yield Scene(service, self._rows, self._dovecot, box=self._boxes[target], target=target)
+            scene = Scene(service, self._rows, self._dovecot, box=self._boxes[target], target=target)
+            yield scene
             faults = service.faults()
             assert not faults, faults
+            self.postgres.start()  # a test that failed may have left it killed
+            undone = not scene.is_drained
         except BaseException:
-            self.close()
-            self.rabbitmq.wipe()
+            self._forget()
             raise
+        if undone:
+            self._forget()
+
+    def _forget(self) -> None:
+        self.close()
+        self.rabbitmq.wipe()
 
     def close(self) -> None:
         """Kill the processes; the next scene begins anew."""

@@ -26,6 +26,9 @@ LOAD: Final = 40
 SERVER_LOAD: Final = 100
 """The same when a server is killed, which takes longer than a process."""
 
+FEW: Final = 4
+"""Mails that show that all is up."""
+
 UNDER_WAY: Final = 5
 """Deliveries by which it shows that they are."""
 
@@ -72,6 +75,9 @@ def stop_under_load(scene: Scene, command: str) -> Drained:
 
 def kill_rabbitmq(cluster: Cluster, scene: Scene) -> Drained:
     """Kill it with mail under way; what it had on disk goes on, what it had not confirmed is published again."""
+    scene.plant(samples(FEW))
+    scene.drain()  # so that each queue is there before its name has to be on disk
+    cluster.rabbitmq.sync_names()
     _begin(scene)
     cluster.rabbitmq.kill()
     scene.assert_nothing_gone_undelivered()

@@ -128,6 +128,11 @@ class Scene:
         return self._dovecot.count(self._box)
 
     @property
+    def is_drained(self) -> bool:
+        """Whether the mailbox is empty and nothing is undone."""
+        return not self.remote and not self.rows.undone()
+
+    @property
     def delivered(self) -> int:
         """How many mails have come to their users, each counted for each."""
         came = sum(
@@ -172,7 +177,7 @@ class Scene:
                 aged_at = time.monotonic()
                 self.rows.age_what_was_queued()
 
-        self._wait_until(lambda: not self.remote and not self.rows.undone(), seconds=seconds, nudge=nudge)
+        self._wait_until(lambda: self.is_drained, seconds=seconds, nudge=nudge)
         accounting = compare(by_recipient(self.planted), self._found())
         return Drained(accounting=accounting, seconds=time.monotonic() - began)
 
