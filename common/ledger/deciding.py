@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from common.ledger.events import Event, note
 from common.ledger.records import UNDONE, DeliveryState, MailState
 from common.ledger.rows import AnyRow, clock, insert_missing
 from common.ledger.schema import copies, deliveries, mails, new_id, profiles
@@ -58,7 +59,19 @@ async def _decide(connection: AsyncConnection, decisions: Sequence[Decision]) ->
         else:
             row = await _locked(connection, deliveries, meant.delivery_id)
             answers.append(row is not None and await _decide_delivery(connection, meant, row, mail, time))
+    decided = [decision for decision, done in zip(decisions, answers, strict=True) if done]
+    await note(connection, [_event(decision, time) for decision in decided])
     return answers
+
+
+def _event(decision: Decision, time: int) -> Event:
+    return Event(
+        subject=decision.delivery_id or decision.mail_id,
+        what=decision.verb.value,
+        at=time,
+        target=decision.target,
+        text=decision.recipient,
+    )
 
 
 async def _as_meant(connection: AsyncConnection, decision: Decision, mail: AnyRow) -> Decision:

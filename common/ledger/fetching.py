@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from common.ledger.events import Event, What, note, note_all
 from common.ledger.records import Fetched, FetchedMail, Lease, MailState
 from common.ledger.returning import Fates, bytes_gone
 from common.ledger.rows import AnyRow, chunks, clock, current_epochs, locked
@@ -20,7 +21,8 @@ MAX_BREAKS: Final = 3
 async def _record_fetched(connection: AsyncConnection, fetched: Sequence[FetchedMail]) -> list[Fetched]:
     time = await clock(connection)
     epochs = await current_epochs(connection, (mail.profile_id for mail in fetched))
-    query = select(mails.c.id, mails.c.state, mails.c.fetches, mails.c.header_hash, mails.c.body_digest)
+    columns = (mails.c.id, mails.c.state, mails.c.fetches, mails.c.header_hash, mails.c.body_digest, mails.c.fetched_at)
+    query = select(*columns)
     rows = {row.id: row for row in await locked(connection, query, mails.c.id, (mail.mail_id for mail in fetched))}
     answers = [fetched_of(mail, rows.get(mail.mail_id), epochs.get(mail.profile_id)) for mail in fetched]
     values = [
@@ -39,6 +41,11 @@ async def _record_fetched(connection: AsyncConnection, fetched: Sequence[Fetched
         settled = {"state": MailState.FETCHED, "reason": None, "fetched_at": time, "progress_at": time}
         fields = ("header_hash", "digest", "body_digest", "octets")
         await connection.execute(change.values(**settled, **{name: bindparam(name) for name in fields}), values)
+    before = [rows[mail.mail_id] for mail, answer in zip(fetched, answers, strict=True) if answer is Fetched.RECORDED]
+    again = [
+        Event(subject=row.id, what=What.FETCHED, at=row.fetched_at) for row in before if row.fetched_at is not None
+    ]
+    await note(connection, again)
     return answers
 
 
@@ -84,12 +91,23 @@ async def _record_deleted(connection: AsyncConnection, groups: Sequence[MailsOfS
     for group, live in zip(groups, current, strict=True):
         if not live:
             continue
+        await _note_earlier_ends(connection, group.mail_ids)
         gone = {"state": MailState.DELETED, "deleted_at": time, "progress_at": time, "unseen_since": time}
         await _update(connection, group.mail_ids, gone)
         less = schedule.c.listed - len(group.mail_ids)
         where = schedule.c.profile_id == group.lease.profile_id
         await connection.execute(update(schedule).where(where).values(listed=less))
     return current
+
+
+async def _note_earlier_ends(connection: AsyncConnection, mail_ids: Sequence[str]) -> None:
+    """Write down what deletion will overwrite: since when a mail was kept, and that it was deleted in vain before."""
+    columns = (mails.c.id, mails.c.state, mails.c.progress_at, mails.c.deleted_at)
+    for part in chunks(mail_ids):
+        query = select(*columns).where(mails.c.id.in_(part), mails.c.state.in_((MailState.KEPT, MailState.DELETED)))
+        for row in (await connection.execute(query)).all():
+            at = row.progress_at if row.state == MailState.KEPT else row.deleted_at
+            await note(connection, [Event(subject=row.id, what=row.state, at=at)])
 
 
 async def _record_kept(connection: AsyncConnection, groups: Sequence[MailsOfSession]) -> list[bool]:
@@ -108,6 +126,7 @@ async def _record_skipped(connection: AsyncConnection, groups: Sequence[MailsOfS
         if live:
             fate = {"state": MailState.SKIPPED, "reason": group.reason, "progress_at": time}
             await _update(connection, group.mail_ids, fate)
+            await note_all(connection, group.mail_ids, What.SKIPPED, time, group.reason)
     return current
 
 
@@ -118,11 +137,14 @@ async def _record_broken(connection: AsyncConnection, groups: Sequence[MailsOfSe
         if not live:
             continue
         await _update(connection, group.mail_ids, {"breaks": mails.c.breaks + 1})
+        await note_all(connection, group.mail_ids, What.BROKE, time, group.reason)
         for part in chunks(group.mail_ids):
             hopeless = update(mails).where(mails.c.id.in_(part), mails.c.breaks >= MAX_BREAKS)
             skipped = {"state": MailState.SKIPPED, "reason": group.reason, "progress_at": time}
             fetchable = mails.c.state.in_((MailState.LISTED, MailState.SKIPPED))
-            await connection.execute(hopeless.where(fetchable).values(**skipped))
+            change = hopeless.where(fetchable).values(**skipped).returning(mails.c.id)
+            found = (await connection.execute(change)).scalars().all()
+            await note_all(connection, found, What.SKIPPED, time, group.reason)
     return current
 
 
@@ -142,6 +164,7 @@ async def _rename(connection: AsyncConnection, group: MailsOfSession, time: int)
     for row in rows:
         values = {"uidl_key": row.uidl_key + b"\0" + row.id.encode(), "unseen_since": time}
         await connection.execute(update(mails).where(mails.c.id == row.id).values(**values))
+    await note_all(connection, [row.id for row in rows], What.RENAMED, time, "its UIDL names another mail by now")
     return await bytes_gone(connection, [row.id for row in rows if row.state == MailState.LISTED])
 
 
@@ -167,6 +190,7 @@ class Adoption:
 
 
 async def _adopt(connection: AsyncConnection, adoptions: Sequence[Adoption]) -> list[bool]:
+    time = await clock(connection)
     epochs = await current_epochs(connection, (one.lease.profile_id for one in adoptions))
     answers = []
     for one in adoptions:
@@ -182,6 +206,7 @@ async def _adopt(connection: AsyncConnection, adoptions: Sequence[Adoption]) -> 
             await connection.execute(update(mails).where(old).values(**values))
             lost = update(mails).where(old, mails.c.state == MailState.LOST)  # under its old name it was gone
             await connection.execute(lost.values(state=MailState.LISTED, reason=None))
+            await note_all(connection, [olds[row.id]], What.RENAMED, time, f"the server lists it as {row.uidl!r}")
         answers.append(live)
     return answers
 

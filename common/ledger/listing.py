@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from common.ledger.events import Event, What, note, note_all
 from common.ledger.records import KnownMail, Lease, ListedMail, MailState
 from common.ledger.returning import Fates, bytes_gone
 from common.ledger.rows import AnyRow, chunks, clock, current_epochs, deletable_of, insert_missing, is_deletable
@@ -67,7 +68,7 @@ async def _record(connection: AsyncConnection, listing: Listing) -> Recorded:
     is_believed = await _believed(connection, listing)
     hidden = await _count_hidden(connection, listing, vanished) if is_believed else 0
     fates = await _mark_vanished(connection, listing, vanished, time) if is_believed else {}
-    await _mark_returned(connection, [row.id for row in others.values()])
+    await _mark_returned(connection, list(others.values()), time)
     await _add_new(
         connection, listing, [mail for key, mail in listed.items() if key not in on_server and key not in others], time
     )
@@ -127,8 +128,12 @@ async def _mark_vanished(connection: AsyncConnection, listing: Listing, vanished
     return fates
 
 
-async def _mark_returned(connection: AsyncConnection, ids: list[str]) -> None:
-    for part in chunks(ids):
+async def _mark_returned(connection: AsyncConnection, returned: list[AnyRow], time: int) -> None:
+    since = {row.id: row.unseen_since for row in returned if row.state != MailState.DELETED}
+    gone = [Event(subject=key, what=What.GONE, at=at) for key, at in since.items() if at is not None]
+    await note(connection, gone)
+    await note_all(connection, [row.id for row in returned], What.RETURNED, time, None)
+    for part in chunks(row.id for row in returned):
         await connection.execute(update(mails).where(mails.c.id.in_(part)).values(unseen_since=None))
         lost = update(mails).where(mails.c.id.in_(part), mails.c.state == MailState.LOST)
         await connection.execute(lost.values(state=MailState.LISTED, reason=None))

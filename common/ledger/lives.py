@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from common.ledger.reader import Found, Reader
@@ -51,6 +51,18 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Happened:
+    """What is on record beside the rows: see `common.ledger.events`."""
+
+    subject: str  # a mail's or a delivery's id
+    at: int
+    what: str
+    attempt: int | None
+    target: str | None
+    text: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Life:
     """One mail, from when it was listed. Its content is not in the ledger."""
 
@@ -70,6 +82,7 @@ class Life:
     deleted_at: int | None
     unseen_since: int | None
     pieces: tuple[Piece, ...]
+    happened: tuple[Happened, ...] = ()  # in order; only where one mail's whole life is asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +107,8 @@ SELECT copy_id, id AS delivery_id, mail_id, recipient, reason, target, sender, s
        created_at, claimed_until, CASE WHEN state = 'deferred' THEN next_attempt_at END AS next_attempt_at, done_at
 FROM deliveries WHERE copy_id IN ({values}) ORDER BY recipient
 """
+
+_EVENTS: Final = "SELECT subject, id, at, what, attempt, target, text FROM events WHERE subject IN ({values})"
 
 _RECIPIENT: Final = "m.copy_id IN (SELECT copy_id FROM deliveries WHERE recipient IN ({values}))"
 
@@ -130,9 +145,15 @@ _BY_DELIVERY: Final = (
 
 
 async def life_of(reader: Reader, mail_id: str) -> Life:
-    """Return one mail's life."""
+    """Return one mail's life, with all that happened to it and its deliveries."""
     (life,) = await _with_pieces(reader, await reader.rows(f"{_MAILS} WHERE m.id = :mail", mail=mail_id))
-    return life
+    subjects = sorted({life.mail_id, *(piece.delivery_id for piece in life.pieces)})
+    found: list[Found] = []
+    for start in range(0, len(subjects), CHUNK):
+        names, values = _placed("subject", subjects[start : start + CHUNK])
+        found += await reader.rows(_EVENTS.format(values=names), **values)
+    ordered = sorted(found, key=lambda row: (row["at"], row.pop("id")))
+    return replace(life, happened=tuple(Happened(**row) for row in ordered))
 
 
 async def siblings_of(reader: Reader, life: Life) -> tuple[Life, ...]:

@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy import case, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from common.ledger.events import What, note_all
 from common.ledger.records import DeliveryState, MailState
 from common.ledger.rows import AnyRow, chunks, clock
 from common.ledger.schema import deliveries, mails
@@ -47,8 +48,10 @@ async def send_back_mails(connection: AsyncConnection, mail_ids: Sequence[str], 
         open_ones = mails.c.id.in_(part) & mails.c.state.in_((MailState.FETCHED, MailState.ROUTED))
         change = update(mails).where(open_ones, mails.c.unseen_since.is_(None))
         sent = change.values(state=fate, reason=reason, fetches=fetches, progress_at=time)
-        for row in (await connection.execute(sent.returning(mails.c.id, mails.c.state))).all():
+        for row in (await connection.execute(sent.returning(mails.c.id, mails.c.state, mails.c.reason))).all():
             fates[row.id] = MailState(row.state)
+            happened = What.SENT_BACK if fates[row.id] is MailState.LISTED else What.QUARANTINED
+            await note_all(connection, [row.id], happened, time, row.reason)
         gone = select(mails.c.id).where(open_ones, mails.c.unseen_since.is_not(None))
         fates |= await bytes_gone(connection, list((await connection.execute(gone)).scalars()))
     return fates
@@ -73,6 +76,7 @@ async def _bytes_gone(connection: AsyncConnection, mail_id: str, copy_id: str | 
     if is_wanted and twin is None:
         values = {"state": MailState.LOST, "reason": _LOST, "progress_at": time}
         await connection.execute(update(mails).where(mails.c.id == mail_id).values(**values))
+        await note_all(connection, [mail_id], What.LOST, time, _LOST)
         return {mail_id: MailState.LOST}
     await connection.execute(
         update(mails).where(mails.c.id == mail_id).values(state=MailState.ROUTED, progress_at=time)

@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, exists, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.ledger.claiming import PATIENCE_MS
+from common.ledger.events import Event, What, note
 from common.ledger.records import DeliveryState, MailState, PlannedDelivery, Route, RoutedMail
 from common.ledger.rows import AnyRow, chunks, clock, insert_missing, inserted_ids, locked
 from common.ledger.schema import copies, deliveries, mails, new_id
@@ -21,7 +22,7 @@ COPY_WINDOW_MS: Final = 3 * 86_400_000
 async def _record_routed(connection: AsyncConnection, routed: Sequence[RoutedMail]) -> list[Route]:
     time = await clock(connection)
     query = select(mails.c.id, mails.c.state, mails.c.fetches, mails.c.copy_id, mails.c.listed_at, mails.c.octets)
-    query = query.add_columns(mails.c.mailbox, mails.c.digest)
+    query = query.add_columns(mails.c.mailbox, mails.c.digest, mails.c.routed_at)
     rows = {row.id: row for row in await locked(connection, query, mails.c.id, (mail.mail_id for mail in routed))}
     live = [_decided(mail, rows[mail.mail_id]) for mail in routed if _is_live(mail, rows.get(mail.mail_id))]
     deliverable = [_where_it_is(mail, rows[mail.mail_id]) for mail in live if mail.quarantine is None]
@@ -29,6 +30,10 @@ async def _record_routed(connection: AsyncConnection, routed: Sequence[RoutedMai
     copy_ids, joined, fresh = await _copies_of(connection, deliverable, rows, time)
     added = await _add_deliveries(connection, deliverable, copy_ids, time)
     await _mark_routed(connection, deliverable, copy_ids, time)
+    before = {mail.mail_id: rows[mail.mail_id].routed_at for mail in deliverable}
+    await note(
+        connection, [Event(subject=key, what=What.ROUTED, at=at) for key, at in before.items() if at is not None]
+    )
     created = {row["id"] for row in added}
     of_others = [mail for mail in deliverable if copy_ids[mail.mail_id] not in fresh]
     wanted = await _wanting_attempt(connection, of_others, copy_ids, created, time)
@@ -295,7 +300,8 @@ async def _set_aside(connection: AsyncConnection, reasons: Sequence[tuple[str, s
     for mail_id, reason in reasons:
         values = {"state": MailState.QUARANTINED, "reason": reason, "progress_at": time}
         change = update(mails).where(mails.c.id == mail_id, mails.c.state.not_in((MailState.DELETED, MailState.KEPT)))
-        await connection.execute(change.values(**values))
+        found = (await connection.execute(change.values(**values).returning(mails.c.id))).scalars().all()
+        await note(connection, [Event(subject=one, what=What.QUARANTINED, at=time, text=reason) for one in found])
     return [None for _ in reasons]
 
 

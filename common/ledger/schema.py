@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-HEAD: Final = "0006"
+HEAD: Final = "0007"
 """The newest migration: what a worker of this version needs to find."""
 
 metadata: Final = MetaData()
@@ -213,6 +213,18 @@ grants: Final = Table(
     Column("epoch", Integer, nullable=False),  # also the token of the newest claim
     Column("claimed_until", BigInteger),
     Column("refused", String(512)),  # why there is no further token
+)
+
+events: Final = Table(
+    "events",
+    metadata,
+    Column("subject", String(36), primary_key=True),  # a mail or a delivery
+    Column("id", String(36), primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("what", String(16), nullable=False),
+    Column("attempt", Integer),
+    Column("target", String(64)),
+    Column("text", String(512)),
 )
 
 installation: Final = Table("installation", metadata, Column("id", String(36), primary_key=True))

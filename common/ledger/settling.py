@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.failures import names_no_user
 from common.ledger.deciding import give_to, new_delivery
+from common.ledger.events import Event, note
 from common.ledger.records import DeliveryState, Settled
 from common.ledger.returning import Fates, send_back
 from common.ledger.rows import AnyRow, clock, deletable_of, locked
@@ -98,6 +99,14 @@ async def _record_outcomes(connection: AsyncConnection, outcomes: Sequence[Deliv
     changes = _changes(outcomes, rows, await doubts(connection, unknown, time), time)
     values = [_values(rows[key], outcome, change, time) for key, (outcome, change) in sorted(changes.items())]
     await _update(connection, [one for one in values if one is not None])
+    await note(
+        connection,
+        [
+            _attempt(rows[key], outcome, time)
+            for key, (outcome, _) in changes.items()
+            if not _is_plain(rows[key], outcome)
+        ],
+    )
     await end_doubts(
         connection, [rows[key] for key, (_, change) in changes.items() if change.state is DeliveryState.DELIVERED]
     )
@@ -152,6 +161,22 @@ def _values(row: AnyRow, outcome: DeliveryOutcome, change: Change, time: int) ->
         if change.move_to is None
         else one_line(f"{row.reason}; refused by {row.target}: {outcome.reply}"),
     }
+
+
+def _is_plain(row: AnyRow, outcome: DeliveryOutcome) -> bool:
+    """Whether the delivery's row alone will tell all that there is to tell: the first attempt delivered it."""
+    return outcome.result is Result.DELIVERED and outcome.attempt == 1 and row.attempts == 0
+
+
+def _attempt(row: AnyRow, outcome: DeliveryOutcome, time: int) -> Event:
+    return Event(
+        subject=row.id,
+        what=outcome.result.value,
+        at=time,
+        attempt=outcome.attempt,
+        target=row.target,
+        text=outcome.reply,
+    )
 
 
 async def _update(connection: AsyncConnection, values: list[dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import delete, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.ledger.claiming import PATIENCE_MS
+from common.ledger.events import forget_events
 from common.ledger.records import UNDONE, DeliveryState, MailState, PlannedDelivery
 from common.ledger.returning import Fates, send_back, send_back_mails
 from common.ledger.routing import planned_delivery
@@ -141,11 +142,13 @@ async def _prune(connection: AsyncConnection, _rows: Sequence[None]) -> list[int
     rows = (await connection.execute(query.where(~undone).limit(BATCH))).all()
     for part in chunks(row.id for row in rows):
         await connection.execute(delete(mails).where(mails.c.id.in_(part)))
+        await forget_events(connection, part)
     orphaned = ~exists().where(mails.c.copy_id == copies.c.id)
     for part in chunks(row.copy_id for row in rows if row.copy_id is not None):
         empty = select(copies.c.id).where(copies.c.id.in_(part), orphaned)
         gone = [row.id for row in (await connection.execute(empty)).all()]
-        await connection.execute(delete(deliveries).where(deliveries.c.copy_id.in_(gone)))
+        ended = delete(deliveries).where(deliveries.c.copy_id.in_(gone)).returning(deliveries.c.id)
+        await forget_events(connection, (await connection.execute(ended)).scalars())
         await connection.execute(delete(copies).where(copies.c.id.in_(gone)))
     return [len(rows) for _ in _rows]
 

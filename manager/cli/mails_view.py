@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from common.ledger.lives import Life, Listed, Piece
 from manager.cli.moments import age, iso, local
+from manager.cli.receipt import entry_document, receipt_of
 from manager.cli.tables import Block, Line, Rows
 
 _UNDONE: Final = frozenset({"pending", "deferred", "quarantined"})
@@ -68,34 +69,15 @@ def life_blocks(life: Life, siblings: Sequence[Life], at: int) -> Iterator[Block
     if siblings:
         yield Line(f"  one copy with {', '.join(f'{one.mail_id} ({one.state})' for one in siblings)}")
     yield Line("")
-    for moment, told in events_of(life):
-        yield Line(f"{local(moment)}  {told}")
+    for entry in receipt_of(life):
+        yield Line(f"{local(entry.at)}  {entry.told}")
     if life.pieces:
         yield Line("")
         headings = ("recipient", "state", "attempts", "next", "reply", "why")
         yield Rows(headings, [_piece_row(piece, at) for piece in life.pieces])
     yield Line("")
     yield Line(f"next: {next_of(life, at)}")
-    yield Line(f"every attempt, as long as the log goes back: pps log {life.mail_id}")
-
-
-def events_of(life: Life) -> list[tuple[int, str]]:
-    """Return what is on record of a mail, in order."""
-    again = f", after it was sent back {life.fetches} time{'s' * (life.fetches != 1)}" if life.fetches else ""
-    named = [piece for piece in life.pieces if life.routed_at is None or piece.created_at <= life.routed_at]
-    found = [
-        (life.listed_at, "listed on the server"),
-        (life.fetched_at, f"fetched{again}"),
-        (life.routed_at, f"routed to {', '.join(piece.recipient for piece in named) or 'nobody'}"),
-        *((piece.created_at, f"redirected to {piece.recipient}") for piece in life.pieces if piece not in named),
-        *((piece.done_at, f"{piece.state} {_to(piece)}: {piece.last_reply or ''}") for piece in life.pieces),
-        (life.deleted_at, "deleted on the server"),
-    ]
-    if life.state in {"kept", "skipped", "quarantined", "lost"}:
-        found.append((life.progress_at, f"{life.state}{f': {life.reason}' if life.reason else ''}"))
-    if life.deleted_at is None:
-        found.append((life.unseen_since, "no longer on the server"))
-    return sorted(((moment, told) for moment, told in found if moment is not None), key=lambda one: one[0])
+    yield Line(f"more of it, as long as the log goes back: pps log {life.mail_id}")
 
 
 def next_of(life: Life, at: int) -> str:
@@ -110,10 +92,6 @@ def next_of(life: Life, at: int) -> str:
     due = [piece.next_attempt_at for piece in waiting if piece.next_attempt_at is not None]
     when = f", the next attempt in {age(min(due), at)}" if due else ""
     return f"it waits for {len(waiting)} of {len(life.pieces)} deliveries{when}"
-
-
-def _to(piece: Piece) -> str:
-    return f"from {piece.recipient}" if piece.state == "redirected" else f"to {piece.recipient}"
 
 
 def _piece_row(piece: Piece, at: int) -> list[str]:
@@ -134,7 +112,7 @@ def list_document(listed: Listed) -> dict[str, Any]:
 
 def life_document(life: Life, siblings: Sequence[Life], at: int) -> dict[str, Any]:
     """Return what `pps mails show --json` prints: docs/json.md describes it."""
-    events = [{"at": iso(moment), "what": told} for moment, told in events_of(life)]
+    events = [entry_document(entry) for entry in receipt_of(life)]
     same = [{"mail": one.mail_id, "state": one.state, "listed_at": iso(one.listed_at)} for one in siblings]
     return {**_document(life), "siblings": same, "events": events, "next": next_of(life, at)}
 
