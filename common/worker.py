@@ -61,7 +61,7 @@ async def opened(config: Config, *, role: str) -> AsyncIterator[Parts]:
     service = config.service
     destination = Destination(service.log, config.base)
     log = logger_to(destination).bind(role=role)
-    ledger = await Ledger.open(service.ledger, base=config.base, log=log)
+    ledger = await Ledger.open(service.ledger, base=config.base, log=log, role=role)
     try:
         broker = await connect_broker(service.broker, role=role, log=log)
         try:

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,17 +14,16 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from common.failures import PpsError, UsageError
+from common.ledger.postgresql import checked_url, is_busy, open_postgresql
 from common.ledger.schema import HEAD, installation, new_id
-
-CONNECT_SECONDS: Final = 30
 
 BUSY_SECONDS: Final = 2
 """How long one try waits for SQLite's single writer, which holds its lock for milliseconds; services try for ever."""
 
-STATEMENT_SECONDS: Final = 60
-"""The longest a statement may take: the ledger's are short, and a stuck one must not hold its locks for ever."""
-
 _WRITE: Final = "pps_write"
+
+_MIGRATION: Final = 0x7070735F6D
+"""The advisory lock of who migrates, of any number that begin at once."""
 
 _SQLITE_NAMES: Final = {
     sqlite3.SQLITE_ERROR: "SQLITE_ERROR",
@@ -45,9 +45,12 @@ _MENDS: Final = {
     "28P01": "check user and password in the URL",
     "28000": "check the user in the URL, its LOGIN right, and pg_hba.conf",
     "3D000": "check the URL, or make it: createdb -O USER DATABASE",
-    "42501": "GRANT the user what it lacks (to migrate, CREATE on the schema; to work, ALL on its tables)",
+    "42501": "GRANT the user what it lacks (to migrate, CREATE on the schema; to work, SELECT, INSERT, UPDATE and "
+    "DELETE on its tables: deploy/postgresql/roles.sql does)",
     "53100": "its disk is full: make room",
     "53300": "raise max_connections, or run fewer processes",
+    "26000": "a pooler in between changes connections: set its pool_mode to session",
+    "55P03": "others hold its tables: to migrate, stop the workers, and try again",
 }
 """What a person does about it, by the database's own code."""
 
@@ -63,25 +66,17 @@ def database_url(url: str, *, base: Path) -> URL:
             raise UsageError("[service] ledger: sqlite needs a file: sqlite:///pps.db")
         return parsed.set(drivername="sqlite+aiosqlite", database=str(base / parsed.database))
     if parsed.drivername in {"postgresql", "postgres"}:
-        return parsed.set(drivername="postgresql+asyncpg")
+        return checked_url(parsed, base=base)
     raise UsageError(f"[service] ledger: {parsed.drivername}:// is not sqlite:// or postgresql://")
 
 
-def open_engine(url: URL) -> AsyncEngine:
-    """Return an engine whose commits are durable and whose waits end; raises PpsError for a file that can't be one."""
+def open_engine(url: URL, *, role: str, migrating: bool = False) -> AsyncEngine:
+    """Return an engine whose commits are durable and whose waits end; raises PpsError for a file that can't be one.
+
+    `role` is what PostgreSQL shows of us in pg_stat_activity.
+    """
     if url.drivername.startswith("postgresql"):
-        milliseconds = str(STATEMENT_SECONDS * 1000)
-        settings = {"statement_timeout": milliseconds, "lock_timeout": milliseconds, "application_name": "pps"}
-        return create_async_engine(
-            url,
-            pool_size=4,
-            pool_pre_ping=True,
-            connect_args={
-                "server_settings": settings,
-                "timeout": CONNECT_SECONDS,
-                "command_timeout": STATEMENT_SECONDS,
-            },
-        )
+        return open_postgresql(url, role=role, migrating=migrating)
     _check_file(Path(url.database or ""))
     engine = create_async_engine(url, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine.sync_engine, "connect", _configure_sqlite)
@@ -148,11 +143,22 @@ async def migrate(engine: AsyncEngine) -> None:
     """Bring the database to the newest schema, and name the installation if it has no name."""
     try:
         async with writing(engine) as connection:
+            if engine.dialect.name == "postgresql":  # SQLite's transaction is alone already
+                await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION})"))
             await connection.run_sync(_upgrade)
             if (await connection.execute(select(installation.c.id))).first() is None:
                 await connection.execute(installation.insert().values(id=new_id()))
     except (OSError, SQLAlchemyError) as error:
         raise PpsError(unreachable(engine.url, error)) from error
+
+
+async def migrate_database(url: str, *, base: Path) -> None:
+    """Bring the database of `[service] ledger` to the newest schema; raises PpsError."""
+    engine = open_engine(database_url(url, base=base), role="migrate", migrating=True)
+    try:
+        await migrate(engine)
+    finally:
+        await engine.dispose()
 
 
 def unreachable(url: URL, error: BaseException) -> str:
@@ -162,6 +168,9 @@ def unreachable(url: URL, error: BaseException) -> str:
     said = str(cause).strip().partition("\n")[0] or type(cause).__name__
     if isinstance(cause, ConnectionRefusedError):
         said = "nothing listens there: check the port, and that PostgreSQL runs"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        said = f"its certificate isn't trusted: {cause.verify_message}: check sslrootcert, and the host's name"
+    said = is_busy(cause) or said
     mend = _MENDS.get(said_by(error)[0], "")
     return f"[service] ledger: can't use {place}: {said.rpartition('>: ')[2]}{mend and f': {mend}'}"
 

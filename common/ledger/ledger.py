@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from structlog.typing import FilteringBoundLogger
 
@@ -24,7 +25,8 @@ from common.ledger import (
     sweeping,
     targets,
 )
-from common.ledger.engine import database_url, migrate, open_engine, prepare, unreachable
+from common.ledger.engine import database_url, open_engine, prepare, unreachable
+from common.ledger.postgresql import is_busy
 from common.ledger.records import (
     Claimed,
     ClaimRequest,
@@ -72,12 +74,14 @@ class Ledger:
         self._writer = Writer(engine, log)
 
     @classmethod
-    async def open(cls, url: str, *, base: Path, log: FilteringBoundLogger, hurried: bool = False) -> Self:
+    async def open(
+        cls, url: str, *, base: Path, log: FilteringBoundLogger, role: str = "command", hurried: bool = False
+    ) -> Self:
         """Open `[service] ledger`, bringing SQLite to the newest schema; raises PpsError.
 
         `hurried` is for commands: what the database's trouble holds up raises PpsError too, within seconds.
         """
-        engine = open_engine(database_url(url, base=base))
+        engine = open_engine(database_url(url, base=base), role=role)
         try:
             return cls(engine, await prepare(engine), log, hurried=hurried)
         except BaseException:
@@ -285,13 +289,21 @@ class Ledger:
     async def read(self, query: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Run a reading function in a transaction of its own; raises PpsError when the database doesn't answer."""
         try:
-            async with self._engine.connect() as connection:
-                return await query(connection)
+            try:
+                return await self._read(query)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                return await self._read(query)  # the server ended it while it was idle: the pool has new ones now
         except Exception as error:
             if heals(error):
-                said = one_line(str(getattr(error, "orig", None) or error), 200)
+                said = is_busy(error) or one_line(str(getattr(error, "orig", None) or error), 200)
                 raise PpsError(f"[service] ledger: the database doesn't answer: {said}") from error
             raise
+
+    async def _read(self, query: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        async with self._engine.connect() as connection:
+            return await query(connection)
 
     async def write(self, operation: Operation[Row, T], row: Row) -> T:
         """Commit one operation, and return its answer; raises RowRejectedError, and PpsError where it is hurried."""
@@ -330,12 +342,3 @@ class Ledger:
             return True
         group = fetching.MailsOfSession(lease=lease, mail_ids=tuple(mail_ids), reason=reason)
         return await self.write(operation, group)
-
-
-async def migrate_database(url: str, *, base: Path) -> None:
-    """Bring the database of `[service] ledger` to the newest schema; raises PpsError."""
-    engine = open_engine(database_url(url, base=base))
-    try:
-        await migrate(engine)
-    finally:
-        await engine.dispose()

@@ -34,6 +34,9 @@ _PASSING_STATES: Final = ("08", "40", "53", "55", "57")
 _NO_RIGHT: Final = "42501"
 """SQLSTATE of a GRANT that is missing: no fault of the row, so a person gives it and nothing is quarantined."""
 
+_STOOD_STILL: Final = "25P03"
+"""SQLSTATE of a transaction that the server ended, since its worker was stopped in the midst of it."""
+
 _PASSING_CODES: Final = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -174,7 +177,7 @@ def heals(error: BaseException) -> bool:
         return False
     state = getattr(error.orig, "sqlstate", None)
     if state is not None:
-        return str(state)[:2] in _PASSING_STATES or state == _NO_RIGHT
+        return str(state)[:2] in _PASSING_STATES or state in {_NO_RIGHT, _STOOD_STILL}
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
         return code & 0xFF in _PASSING_CODES

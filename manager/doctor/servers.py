@@ -10,7 +10,7 @@ from common.broker import DEAD, FETCHED, OUTCOMES, jobs_queue
 from common.config import Config
 from common.connect import connect_broker
 from common.failures import PpsError
-from common.ledger.reader import newest_schema
+from common.ledger.reader import Reader, newest_schema
 from manager.doctor.check import Check, ok, problem, warning
 from manager.doctor.here import is_to_be_made
 from manager.standing import overview_of, reading
@@ -27,12 +27,18 @@ async def ledger_checks(config: Config) -> AsyncIterator[Check]:
     if is_to_be_made(config.service.ledger, "sqlite:///"):
         yield ok("ledger", "isn't there yet: the first `pps run` or `pps pull` makes it")
         return
+    shared = not config.service.ledger.startswith("sqlite:")
     try:
         async with reading(config) as reader:
+            if shared and (check := await _rights_check(reader)) is not None:
+                yield check
+                return
             found = await overview_of(config, reader)
     except PpsError as error:
         yield problem("ledger", str(error))
         return
+    if shared and (check := _privacy_check(config.service.ledger)) is not None:
+        yield check
     yield ok("ledger", f"answers, at schema {newest_schema()}, with {len(found.standing.profiles)} profiles")
     for trouble in found.troubles:
         if trouble.what == "service" and found.running is False:
@@ -41,6 +47,28 @@ async def ledger_checks(config: Config) -> AsyncIterator[Check]:
         counted = "" if trouble.count is None else f"{trouble.count}: "
         grade = warning if trouble.what in _HARMLESS else problem
         yield grade(area, f"{counted}{trouble.reason}: {trouble.mend}")
+
+
+async def _rights_check(reader: Reader) -> Check | None:
+    from common.ledger.rights import missing_rights  # noqa: PLC0415 (who asks PostgreSQL has imported SQLAlchemy)
+
+    missing = await missing_rights(reader)
+    if not missing:
+        return None
+    mend = "GRANT them, as deploy/postgresql/roles.sql does"
+    return problem("ledger", f"[service] ledger: its user lacks {'; '.join(missing)}: {mend}")
+
+
+def _privacy_check(url: str) -> Check | None:
+    from common.ledger.rights import can_be_overheard  # noqa: PLC0415 (as above)
+
+    if not can_be_overheard(url):
+        return None
+    return warning(
+        "ledger",
+        "[service] ledger: nobody verifies that it is your PostgreSQL: add ?sslmode=verify-full&sslrootcert=FILE to "
+        "its URL (docs/postgresql.md)",
+    )
 
 
 async def broker_checks(config: Config, log: FilteringBoundLogger) -> AsyncIterator[Check]:

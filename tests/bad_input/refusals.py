@@ -23,7 +23,10 @@ def _of_postgres(server: Postgres) -> list[BadInput]:
     reader, locked = f"reader{number}", f"locked{number}"
     server.query(f"CREATE ROLE {reader} LOGIN PASSWORD '{CANARY}'; CREATE ROLE {locked} PASSWORD '{CANARY}'")
     server.query("REVOKE CREATE ON SCHEMA public FROM PUBLIC", database=database)
-    no_right = "GRANT the user what it lacks (to migrate, CREATE on the schema; to work, ALL on its tables)"
+    no_right = (
+        "GRANT the user what it lacks (to migrate, CREATE on the schema; to work, SELECT, INSERT, UPDATE and DELETE on "
+        "its tables: deploy/postgresql/roles.sql does)"
+    )
     bad_password = 'password authentication failed for user "pps": check user and password in the URL'
     no_login = (
         f'role "{locked}" is not permitted to log in: check the user in the URL, its LOGIN right, and pg_hba.conf'

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
@@ -9,8 +10,11 @@ import structlog
 
 from common.broker import Broker, jobs_queue
 from common.connect import connect_broker
-from common.ledger import Ledger, migrate_database
+from common.ledger import Ledger
 from tests.servers.fixtures_rabbitmq import rabbitmq, rabbitmq_node
+
+if TYPE_CHECKING:
+    from tests.servers.postgres_roles import WorkDatabases
 
 __all__ = ["rabbitmq", "rabbitmq_node"]  # fixtures that pytest finds here by name
 
@@ -34,13 +38,18 @@ async def broker(broker_url: str) -> AsyncIterator[Broker]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ledger]:
-    """Open an empty ledger of each kind."""
-    url = "sqlite:///pps.db" if request.param == "sqlite" else request.getfixturevalue("database")
-    if request.param == "postgresql":
-        await migrate_database(url, base=tmp_path)
+    """Open an empty ledger of each kind; PostgreSQL's by a role that has only the rights of a worker."""
+    if request.param == "sqlite":
+        opened = await Ledger.open("sqlite:///pps.db", base=tmp_path, log=structlog.get_logger())
+        yield opened
+        await opened.close()
+        return
+    databases: WorkDatabases = request.getfixturevalue("work_databases")
+    url = await databases.fresh()
     opened = await Ledger.open(url, base=tmp_path, log=structlog.get_logger())
     yield opened
     await opened.close()
+    databases.drop(url)
 
 
 @pytest.fixture

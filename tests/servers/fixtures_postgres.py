@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers.postgres import Postgres
+from tests.servers.postgres_roles import WorkDatabases
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +23,9 @@ def database(postgres: Postgres) -> Iterator[str]:
     yield url
     postgres.start()
     postgres.drop(url)
+
+
+@pytest.fixture(scope="session")
+def work_databases(postgres: Postgres) -> WorkDatabases:
+    """Make migrated ledgers for a role that may only work on their rows."""
+    return WorkDatabases(postgres)

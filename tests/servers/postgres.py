@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Final, Self
 
+from tests.servers.certificates import Certificates
 from tests.servers.process import Process, as_user, free_port, give, program
 
 PACKAGE: Final = "postgresql"
@@ -40,12 +41,13 @@ def _version(folder: Path) -> float:
 class Postgres:
     """A PostgreSQL of its own. `with Postgres() as postgres:` starts, stops and removes it.
 
-    Nothing is synced to disk, which only a power cut could show: `durable=True` syncs, for measurements.
+    Nothing is synced to disk, which only a power cut could show: `durable=True` syncs, for measurements. With `tls` it
+    takes TCP connections by TLS only, and shows that certificate.
     """
 
     host = "127.0.0.1"
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(self, *, durable: bool = False, tls: Certificates | None = None) -> None:
         self._postgres = program("postgres", package=PACKAGE, folders=binaries())
         self._bin = Path(self._postgres).resolve().parent
         self._user = _SUPERUSER  # changes to it only as root
@@ -56,7 +58,7 @@ class Postgres:
         self._names = itertools.count(1)
         self._process: Process | None = None
         try:
-            self._initialise(durable=durable)
+            self._initialise(durable=durable, tls=tls)
         except BaseException:
             self.close()
             raise
@@ -86,10 +88,10 @@ class Postgres:
         """Return the URL of a database by name, for its owner."""
         return f"postgresql://{ROLE}:{PASSWORD}@{self.host}:{self.port}/{database}"
 
-    def fresh_database(self) -> str:
-        """Make an empty database that belongs to the role, and return its URL."""
+    def fresh_database(self, *, owner: str = ROLE, template: str = "template1") -> str:
+        """Make a database that belongs to the role, empty unless it is made from another, and return its URL."""
         name = f"fresh{next(self._names)}"
-        self.query(f"CREATE DATABASE {name} OWNER {ROLE}")
+        self.query(f"CREATE DATABASE {name} OWNER {owner} TEMPLATE {template}")
         return self.url_of(name)
 
     def drop(self, url: str) -> None:
@@ -98,10 +100,14 @@ class Postgres:
 
     def query(self, sql: str, *, database: str = "postgres") -> str:
         """Run SQL as the superuser; return rows as lines, columns separated by `|`."""
-        return self._run(
-            "psql", "--no-psqlrc", "-qAt", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder), "-p", str(self.port),
-            "-U", _SUPERUSER, "-d", database, "-c", sql,
-        ).strip()  # fmt: skip
+        return self._psql(database, "-c", sql).strip()
+
+    def run_file(self, script: Path, *, database: str) -> None:
+        """Run a file of psql's commands as the superuser."""
+        own = self.folder / script.name  # the folders above the original may be closed to that user
+        shutil.copyfile(script, own)
+        own.chmod(0o644)
+        self._psql(database, "-f", str(own))
 
     def start(self) -> None:
         """Start it, and return once it takes queries. The port stays the same over restarts."""
@@ -139,7 +145,23 @@ class Postgres:
         command = [str(self._bin / "pg_isready"), "-q", "-h", self.host, "-p", str(self.port), "-d", "postgres"]
         return subprocess.run(command, check=False).returncode == 0
 
-    def _initialise(self, *, durable: bool) -> None:
+    def _psql(self, database: str, *what: str) -> str:
+        return self._run(
+            "psql", "--no-psqlrc", "-qAt", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder), "-p", str(self.port),
+            "-U", _SUPERUSER, "-d", database, *what,
+        )  # fmt: skip
+
+    def _show(self, tls: Certificates) -> None:
+        for source, name in ((tls.chain, "server.crt"), (tls.key, "server.key")):
+            own = self._data / name
+            shutil.copyfile(source, own)
+            own.chmod(0o600)
+            give(own, self._user)
+        with (self._data / "postgresql.conf").open("a") as settings:
+            settings.write("ssl = on\n")
+        (self._data / "pg_hba.conf").write_text(_HBA.replace("host ", "hostssl "))
+
+    def _initialise(self, *, durable: bool, tls: Certificates | None) -> None:
         self._run(
             "initdb", "-D", str(self._data), "-U", _SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C",
             "--no-sync", "--no-instructions",
@@ -153,6 +175,8 @@ class Postgres:
                 f"fsync = {safe}\nfull_page_writes = {safe}\n"
             )
         (self._data / "pg_hba.conf").write_text(_HBA)
+        if tls is not None:
+            self._show(tls)
         self.start()
         self.query(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
         self.query(f"CREATE DATABASE pps OWNER {ROLE}")
