@@ -18,6 +18,7 @@ from common.failures import UsageError
 from common.messages import one_line
 from common.notice_settings import Notices
 from common.profile import PROFILE_FILES, PROFILE_SECRETS, Name, Profile
+from common.secrets import KINDS, is_reference
 from common.server_keys import Reference
 from common.target_settings import TargetSettings, anchored_after, shown_scheme
 from common.target_url import QUARANTINE, refused_target
@@ -49,7 +50,8 @@ class Service(BaseModel):
     broker: str = Field(
         default="memory:",
         repr=False,
-        description='The queues: "memory:" for one process, amqp://USER:PASSWORD@HOST:5672/VHOST for many.',
+        description='The queues: "memory:" for one process, amqp://USER:PASSWORD@HOST:5672/VHOST for many, or where '
+        f"that URL is found: {KINDS}.",
     )
     blobs: str = Field(default="file:./blobs", description="Where large mails rest on their way: file:FOLDER.")
     log: str = Field(default="pop3.log", min_length=1, description='The file of JSON lines, rotated; "-" is stderr.')
@@ -77,7 +79,7 @@ class Service(BaseModel):
     @classmethod
     def _broker_is_known(cls, url: str) -> str:
         scheme, _, rest = url.partition("://")
-        if url != "memory:" and (scheme not in {"amqp", "amqps"} or not rest):
+        if url != "memory:" and not is_reference(url) and (scheme not in {"amqp", "amqps"} or not rest):
             mend = meant(url, ("memory", "amqp", "amqps"))
             raise ValueError(f'{shown_scheme(url)} is not "memory:" or {_SHARED_BROKER}{mend}')
         return url
@@ -94,6 +96,7 @@ class Service(BaseModel):
         """Return the section with its relative paths made absolute: they start at the file's folder."""
         changes = {
             "ledger": anchored_after("sqlite:///", self.ledger, base),
+            "broker": anchored_after("file:", self.broker, base),
             "blobs": f"file:{quote(str(base / unquote(self.blobs.removeprefix('file:'))))}",
             "log": self.log if self.log == "-" else str(base / self.log),
             "key": anchored_after("file:", self.key, base),

@@ -1,5 +1,6 @@
 """Which broker and blob store stand behind the URLs of `[service]`. Imports what a URL needs, and nothing else."""
 
+from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -7,13 +8,15 @@ from structlog.typing import FilteringBoundLogger
 
 from common.blobs import BlobStore
 from common.broker import Broker
-from common.failures import UsageError
+from common.config import Service
+from common.failures import PpsError, UsageError
+from common.secrets import is_reference, resolve
 
 
-async def connect_broker(url: str, *, role: str, log: FilteringBoundLogger) -> Broker:
+async def connect_broker(url: str, *, role: str, log: FilteringBoundLogger, targets: Collection[str] = ()) -> Broker:
     """Return the broker of `[service] broker`, connected; raises UsageError for the URL, PpsError for the connection.
 
-    `role` is shown in RabbitMQ's list of connections.
+    `role` is shown in RabbitMQ's list of connections; what it needs for `targets` is tried at once.
     """
     if url == "memory:":
         from common.memory_broker import MemoryBroker  # noqa: PLC0415 (a cluster's workers don't need it)
@@ -22,8 +25,21 @@ async def connect_broker(url: str, *, role: str, log: FilteringBoundLogger) -> B
     if url.startswith(("amqp:", "amqps:")):
         from common.rabbitmq import connect_rabbitmq  # noqa: PLC0415 (memory: must not pay for importing pika)
 
-        return await connect_rabbitmq(url, role=role, log=log)
+        return await connect_rabbitmq(url, role=role, log=log, targets=targets)
     raise UsageError(f"[service] broker: {_scheme(url)} is neither memory: nor amqp://user:password@host:5672/vhost")
+
+
+async def broker_url(service: Service, base: Path) -> str:
+    """Return the URL of `[service] broker`, or the one that its reference leads to; raises PpsError."""
+    if not is_reference(service.broker):
+        return service.broker
+    try:
+        url = (await resolve(service.broker, base=base)).reveal()
+    except PpsError as error:
+        raise PpsError(f"[service] broker: {error}") from error.__cause__
+    if not url.startswith(("amqp:", "amqps:")):
+        raise PpsError("[service] broker: a reference leads to amqp://USER:PASSWORD@HOST/VHOST, and this one doesn't")
+    return url
 
 
 def open_blobs(url: str, base: Path) -> BlobStore:

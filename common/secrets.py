@@ -6,6 +6,7 @@ A secret is resolved when it is used and kept no longer. No error here holds any
 import asyncio
 import contextlib
 import os
+import re
 import shlex
 import signal
 import stat
@@ -33,6 +34,11 @@ STORED: Final = "stored"
 KINDS: Final = "env:NAME, file:PATH, command:COMMAND or credential:NAME"
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def is_reference(text: str) -> bool:
+    """Whether this says where a secret is found."""
+    return re.fullmatch(REFERENCE, text) is not None
 
 
 class Secret:

@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from common.blobs import BlobStore
 from common.broker import Broker
 from common.config import Config
-from common.connect import connect_broker, open_blobs
+from common.connect import broker_url, connect_broker, open_blobs
 from common.ledger import Ledger
 from common.log import Destination, logger_to
 
@@ -63,7 +63,8 @@ async def opened(config: Config, *, role: str) -> AsyncIterator[Parts]:
     log = logger_to(destination).bind(role=role)
     ledger = await Ledger.open(service.ledger, base=config.base, log=log, role=role)
     try:
-        broker = await connect_broker(service.broker, role=role, log=log)
+        url = await broker_url(service, config.base)
+        broker = await connect_broker(url, role=role, log=log, targets=config.targets)
         try:
             blobs = open_blobs(service.blobs, config.base)
             yield Parts(config=config, ledger=ledger, broker=broker, blobs=blobs, log=log, destination=destination)

@@ -17,7 +17,8 @@ SAMPLE: Final = """\
 
 [service]
 ledger = "sqlite:///pps.db"            # postgresql://user@host/db for more than one process
-broker = "memory:"                     # amqp://user:password@host:5672/vhost (several hosts: comma-separated)
+broker = "memory:"                     # amqp://user:password@host:5672/vhost (several hosts: comma-separated), or
+                                       # where that is found: file:broker/fetcher.url, env:NAME, credential:NAME
 blobs  = "file:./blobs"                # where large mails rest on their way
 log    = "pop3.log"                    # JSON lines, rotated; "-" is stderr
 # sessions = 50                        # the most POP3 sessions of one process at a time

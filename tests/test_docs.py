@@ -10,6 +10,7 @@ from common.config import Service
 from common.profile import Profile
 from common.target_settings import TargetSettings
 from tests.reference.blocks import BLOCKS, DOCS, blocks_of, pages, renewed
+from tests.reference.definitions import written
 
 PAGES: Final = [DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 
@@ -20,6 +21,12 @@ def test_generated_parts_are_those_of_today(page: Path) -> None:
     text = page.read_text()
 
     assert renewed(text) == text, "run `make docs` and commit what it writes"
+
+
+def test_the_files_for_rabbitmq_are_those_of_today() -> None:
+    """What an administrator imports is what workers need and `pps doctor` looks for."""
+    for path, text in written().items():
+        assert path.read_text() == text, "run `make docs` and commit what it writes"
 
 
 def test_each_block_stands_in_some_page() -> None:

@@ -2,26 +2,32 @@
 
 import asyncio
 import logging
+from collections.abc import Collection
 
 from structlog.typing import FilteringBoundLogger
 
 from common.backoff import back_off
 from common.broker import Broker, Consumption, Depth, Handler
-from common.rabbitmq.address import Address, parse_address
+from common.rabbitmq.address import parse_address
 from common.rabbitmq.channel import NOT_FOUND, ChannelLostError
 from common.rabbitmq.consumption import RabbitConsumption
 from common.rabbitmq.line import Line
 from common.rabbitmq.publishing import Publisher
-from common.rabbitmq.rights import require_rights
+from common.rabbitmq.rights import Permit, require_rights
 
 
-async def connect_rabbitmq(url: str, *, role: str, log: FilteringBoundLogger) -> Broker:
-    """Connect to the cluster that `url` names; raises UsageError for a wrong URL, PpsError when no node takes us."""
+async def connect_rabbitmq(
+    url: str, *, role: str, log: FilteringBoundLogger, targets: Collection[str] = ()
+) -> "RabbitBroker":
+    """Connect to the cluster that `url` names.
+
+    Raises UsageError for a wrong URL, PpsError when no node takes us, or the role lacks a right that it needs.
+    """
     # Each fault that pika would log reaches us as an exception or callback, and is logged once where it is handled.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
-    broker = RabbitBroker(parse_address(url), role=role, log=log)
+    broker = RabbitBroker(Permit(address=parse_address(url), role=role), log=log)
     try:
-        await broker.open()
+        await broker.open(targets)
     except BaseException:
         await broker.close()
         raise
@@ -31,19 +37,19 @@ async def connect_rabbitmq(url: str, *, role: str, log: FilteringBoundLogger) ->
 class RabbitBroker(Broker):
     """A broker that outlives us: `volatile` is false."""
 
-    def __init__(self, address: Address, *, role: str, log: FilteringBoundLogger) -> None:
+    def __init__(self, permit: Permit, *, log: FilteringBoundLogger) -> None:
         self._log = log
-        self._address = address
-        self._publishing = Line(address, name=f"pps {role} publish", log=log)
-        self._consuming = Line(address, name=f"pps {role} consume", log=log)
+        self._permit = permit
+        self._publishing = Line(permit, purpose="publish", log=log)
+        self._consuming = Line(permit, purpose="consume", log=log)
         self._publisher = Publisher(self._publishing, log)
         self._consumptions: set[RabbitConsumption] = set()
 
-    async def open(self) -> None:
-        """Connect both lines for the first time; raises PpsError."""
+    async def open(self, targets: Collection[str] = ()) -> None:
+        """Connect both lines for the first time, and see whether our roles may do their work; raises PpsError."""
         await self._publishing.open()
         await self._consuming.open()
-        await require_rights(await self._publishing.connection(), self._address)
+        await require_rights(await self._publishing.connection(), self._permit, targets)
 
     async def publish(self, queue: str, body: bytes, *, message_id: str) -> None:
         """See Broker."""

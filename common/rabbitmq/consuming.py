@@ -21,6 +21,7 @@ class ConsumingChannel:
 
     def __init__(self, channel: Channel, queue: str, *, prefetch: int, publisher: Publisher) -> None:
         self.closed: Final = channel.closed
+        self.asks_to = "configure"  # which right the broker looks at next
         self._publisher = publisher
         self._channel = channel
         self._queue = queue
@@ -34,8 +35,10 @@ class ConsumingChannel:
     async def consume(self, on_message: Callable[[int, BasicProperties, bytes], None]) -> None:
         """Return once the broker has confirmed the consumer; raises ChannelLostError."""
         self._ended = asyncio.get_running_loop().create_future()
+        self.asks_to = "configure"
         async with self._publisher.declaring(self._queue):
             await self._channel.declare(self._queue)
+        self.asks_to = "read"
         await self._channel.call(self._channel.raw.basic_qos, prefetch_count=self._prefetch)
         frame = await self._channel.call(
             self._channel.raw.basic_consume,

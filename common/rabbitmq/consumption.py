@@ -69,16 +69,20 @@ class RabbitConsumption(Consumption):
         failures = 0
         while True:
             connection = await self._line.connection()
+            right = "configure"
             try:
-                self._channel = ConsumingChannel(
+                channel = self._channel = ConsumingChannel(
                     await connection.channel(), self._queue, prefetch=self._prefetch, publisher=self._publisher
                 )
-                await self._consume(self._channel)
+                try:
+                    await self._consume(channel)
+                finally:
+                    right = channel.asks_to
                 failures = 0
-                reason = str(self._channel.closed.result())
+                reason = str(channel.closed.result())
             except ChannelLostError as error:
                 failures += 1
-                reason = str(error)
+                reason = self._line.permit.told(error, right, self._queue)
             if not connection.lost.done():  # else the line tells, and waits
                 self._log.warning("consumer_channel_lost", reason=reason)
                 await asyncio.sleep(back_off(max(failures, 1)))

@@ -7,17 +7,18 @@ from structlog.typing import FilteringBoundLogger
 
 from common.backoff import back_off
 from common.failures import PpsError
-from common.rabbitmq.address import Address
 from common.rabbitmq.channel import Channel, Connection
 from common.rabbitmq.refusals import refusal
+from common.rabbitmq.rights import Permit
 
 
 class Line:
     """One purpose's connection: publishing and consuming have one each, since alarms block those that publish."""
 
-    def __init__(self, address: Address, *, name: str, log: FilteringBoundLogger) -> None:
-        self._address = address
-        self._name = name
+    def __init__(self, permit: Permit, *, purpose: str, log: FilteringBoundLogger) -> None:
+        self.permit = permit
+        self._address = permit.address
+        self._name = name = f"pps {permit.role} {purpose}"
         self._log = log.bind(line=name)
         self._connection: Connection | None = None
         self._up = asyncio.Event()

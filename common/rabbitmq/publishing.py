@@ -11,6 +11,7 @@ from common.messages import MAX_MESSAGE
 from common.rabbitmq.channel import ChannelLostError
 from common.rabbitmq.confirms import ConfirmingChannel, Publish
 from common.rabbitmq.line import Line
+from common.rabbitmq.rights import EXCHANGE, REFUSED
 from common.room import Room
 
 WINDOW_ITEMS: Final = 500
@@ -116,7 +117,8 @@ class Publisher:
                         return
                     failures += 1
                     if failures == 1:
-                        self._log.error("queue_refused", queue=queue, reason=str(error))
+                        reason = self._line.permit.told(error, "configure", queue)
+                        self._log.error("queue_refused", queue=queue, reason=reason)
                     await asyncio.sleep(back_off(failures))
 
     async def _keep(self) -> None:
@@ -126,13 +128,14 @@ class Publisher:
             try:
                 self._channel = await ConfirmingChannel.open(connection)
                 self._up.set()
-                failures = 0
                 await asyncio.wait([self._channel.closed])  # a bare await that is cancelled would cancel the future
                 lost = self._channel.closed.result()
             except ChannelLostError as error:
                 lost = error
             self._up.clear()
             if not connection.lost.done():  # else the line tells
-                failures += 1
-                self._log.warning("publishing_channel_lost", reason=str(lost))
+                failures = (
+                    failures + 1 if lost.code == REFUSED else 1
+                )  # nothing goes through until somebody gives the right
+                self._log.warning("publishing_channel_lost", reason=self._line.permit.told(lost, "write", EXCHANGE))
                 await asyncio.sleep(back_off(failures))

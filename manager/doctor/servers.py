@@ -8,7 +8,7 @@ from structlog.typing import FilteringBoundLogger
 
 from common.broker import DEAD, FETCHED, OUTCOMES, jobs_queue
 from common.config import Config
-from common.connect import connect_broker
+from common.connect import broker_url, connect_broker
 from common.failures import PpsError
 from common.ledger.reader import Reader, newest_schema
 from manager.doctor.check import Check, ok, problem, warning
@@ -77,7 +77,8 @@ async def broker_checks(config: Config, log: FilteringBoundLogger) -> AsyncItera
         yield ok("broker", "embedded")
         return
     try:
-        broker = await connect_broker(config.service.broker, role="doctor", log=log)
+        url = await broker_url(config.service, config.base)
+        broker = await connect_broker(url, role="doctor", log=log)
     except PpsError as error:
         yield problem("broker", str(error))
         return

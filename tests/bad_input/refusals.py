@@ -3,9 +3,12 @@
 import itertools
 from typing import Final
 
+from common.broker import FETCHED
+from common.rabbitmq.layout import ROLES, Rights, rights_of
 from tests.bad_input.case import CANARY, BadInput, configured
 from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import PASSWORD, USER, VHOST, RabbitMQ
+from tests.servers.rabbitmq_users import User, put_users
 
 _RIGHTS: Final = {"configure": ("^$", ".*", ".*"), "write": (".*", "^$", ".*"), "read": (".*", ".*", "^$")}
 _COUNT: Final = itertools.count(1)
@@ -62,10 +65,10 @@ def _of_rabbitmq(postgres: Postgres, server: RabbitMQ) -> list[BadInput]:
         ("vhost that isn't there", f"{USER}:{PASSWORD}", "gone", no_vhost),
         ("no right to a vhost", f"{stranger}:{CANARY}", VHOST, no_rights),
     ]
-    for right in _RIGHTS:
+    for right, first in (("configure", FETCHED), ("write", "amq.default"), ("read", FETCHED)):
         user = f"no-{right}{number}"
-        mend = rf"rabbitmqctl set_permissions -p {VHOST} {user} '^pps\.' '^(pps\.|amq\.default$)' '^pps\.'"
-        said = f"user '{user}' lacks the right to {right} in vhost '{VHOST}': {mend}"
+        mend = f"rabbitmqctl set_permissions -p {VHOST} {user} {rights_of(ROLES)}"
+        said = f"user '{user}' lacks the right to {right} {first} in vhost '{VHOST}': {mend}"
         rows.append((f"no right to {right}", f"{user}:{CANARY}", VHOST, said))
     _add_users(server, number)
     migrated = BadInput(
@@ -91,14 +94,13 @@ def _of_rabbitmq(postgres: Postgres, server: RabbitMQ) -> list[BadInput]:
 
 
 def _add_users(server: RabbitMQ, number: int) -> None:
-    """Add them in one call, for each costs seconds: one without any right, and one for each right, without that one."""
-    own = "rabbit_auth_backend_internal"
-    users = [f"stranger{number}", *(f"no-{right}{number}" for right in _RIGHTS)]
-    calls = [f'{own}:add_user(<<"{user}">>, <<"{CANARY}">>, <<"test">>)' for user in users]
-    for right, patterns in _RIGHTS.items():
-        rights = ", ".join(f'<<"{pattern}">>' for pattern in patterns)
-        calls.append(f'{own}:set_permissions(<<"no-{right}{number}">>, <<"{VHOST}">>, {rights}, <<"test">>)')
-    server.ctl("eval", ", ".join(calls) + ".")
+    """Add one without any right, and one for each right, without that one."""
+    strangers = [User(name=f"stranger{number}", password=CANARY)]
+    others = [
+        User(name=f"no-{right}{number}", password=CANARY, rights=Rights(configure=one, write=two, read=three))
+        for right, (one, two, three) in _RIGHTS.items()
+    ]
+    put_users(server, *strangers, *others)
 
 
 def _service(ledger: str, broker: str) -> str:

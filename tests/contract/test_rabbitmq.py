@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,10 +15,9 @@ from common.connect import connect_broker
 from common.failures import PpsError
 from common.messages import MAX_MESSAGE
 from tests.contract.inbox import Door, Inbox
+from tests.reference.definitions import DEFINITIONS
 from tests.servers.process import free_port
 from tests.servers.rabbitmq import PASSWORD, USER, VHOST, RabbitMQ
-
-DEFINITIONS = Path(__file__).parent.parent.parent / "deploy" / "rabbitmq" / "definitions.json"
 
 RECOVERY_SECONDS = 60
 """What a fault may cost at most."""

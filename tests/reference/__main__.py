@@ -1,8 +1,9 @@
-"""`make docs`: writes the generated blocks of docs/ anew, and leaves what people wrote around them."""
+"""`make docs`: writes the generated blocks of docs/ anew, and what people wrote stays; and RabbitMQ's files."""
 
 import sys
 
 from tests.reference.blocks import pages, renewed
+from tests.reference.definitions import written
 
 
 def main() -> int:
@@ -13,6 +14,10 @@ def main() -> int:
         if after != before:
             page.write_text(after)
             sys.stdout.write(f"{page}: generated anew\n")
+    for path, text in written().items():
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+            sys.stdout.write(f"{path}: generated anew\n")
     return 0
 
 
