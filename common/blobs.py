@@ -1,12 +1,32 @@
 """The blob store as workers see it: raw mails at rest outside the queues, each under its mail id."""
 
+import errno
+import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
+
+KEY: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+"""What a key must be: it comes with messages, and becomes a path."""
+
+CHUNK: Final = 256 * 1024
+"""The most octets of one chunk."""
 
 
 class NoBlobError(Exception):
     """There is no blob under this key: the mail must be fetched again."""
+
+
+class BlobStoreError(OSError):
+    """A store that can't be used now, as one line that names the key. `lasting`: until a person mends it."""
+
+    def __init__(self, reason: str, *, lasting: bool = False) -> None:
+        super().__init__(errno.EIO, reason)
+        self.lasting = lasting
+
+    def __str__(self) -> str:
+        return self.strerror or ""
 
 
 class BlobWriter(ABC):
@@ -43,19 +63,23 @@ class BlobStore(ABC):
 
     @abstractmethod
     def stream(self, key: str) -> AsyncIterator[bytes]:
-        """Yield the blob in chunks of at most 256 KiB; raise NoBlobError."""
+        """Yield the blob in chunks of at most CHUNK octets; raise NoBlobError."""
 
     @abstractmethod
     async def exists(self, key: str) -> bool:
         """Whether there is a blob under the key."""
 
     @abstractmethod
-    async def delete(self, key: str) -> None:
-        """Remove the blob; one that isn't there is no error."""
+    async def delete(self, *keys: str) -> None:
+        """Remove these blobs; one that isn't there is no error."""
 
     @abstractmethod
     async def older_than(self, seconds: int) -> list[str]:
         """Return the keys of blobs written more than `seconds` ago; unfinished ones of that age are removed."""
+
+    async def check(self) -> None:
+        """Try all that workers do, where another machine may refuse it; raise BlobStoreError that names the key."""
+        return
 
     @abstractmethod
     def path(self, key: str) -> Path | None:

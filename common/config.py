@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote, unquote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from common.circles import check_circles
 from common.config_errors import meant, model_complaint, nearest, toml_complaint
@@ -18,6 +18,8 @@ from common.failures import UsageError
 from common.messages import one_line
 from common.notice_settings import Notices
 from common.profile import PROFILE_FILES, PROFILE_SECRETS, Name, Profile
+from common.s3_address import EXAMPLE as S3_EXAMPLE
+from common.s3_address import S3Keys, parse_s3
 from common.secrets import KINDS, is_reference
 from common.server_keys import Reference
 from common.target_settings import TargetSettings, anchored_after, shown_scheme
@@ -37,10 +39,8 @@ _SHARED_BROKER: Final = "amqp://USER:PASSWORD@HOST:5672/VHOST"
 _EXACT: Final = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class Service(BaseModel):
-    """The `[service]` section: what all roles share."""
-
-    model_config = _EXACT
+class ServiceKeys(BaseModel):
+    """What all roles share, but the keys of S3."""
 
     ledger: str = Field(
         default="sqlite:///pps.db",
@@ -53,7 +53,9 @@ class Service(BaseModel):
         description='The queues: "memory:" for one process, amqp://USER:PASSWORD@HOST:5672/VHOST for many, or where '
         f"that URL is found: {KINDS}.",
     )
-    blobs: str = Field(default="file:./blobs", description="Where large mails rest on their way: file:FOLDER.")
+    blobs: str = Field(
+        default="file:./blobs", description=f"Where large mails rest on their way: file:FOLDER, or {S3_EXAMPLE}."
+    )
     log: str = Field(default="pop3.log", min_length=1, description='The file of JSON lines, rotated; "-" is stderr.')
     sessions: int = Field(
         default=50, strict=True, ge=1, le=1000, description="Most POP3 sessions of one fetcher process at a time."
@@ -88,20 +90,40 @@ class Service(BaseModel):
     @classmethod
     def _blobs_are_known(cls, url: str) -> str:
         scheme, _, rest = url.partition(":")
-        if scheme != "file" or not rest:
-            raise ValueError(f"{shown_scheme(url)} is not file:FOLDER{meant(url, ('file',))}")
+        if scheme == "s3":
+            parse_s3(url)
+        elif scheme != "file" or not rest:
+            raise ValueError(f"{shown_scheme(url)} is not file:FOLDER or {S3_EXAMPLE}{meant(url, ('file', 's3'))}")
         return url
+
+
+class Service(S3Keys, ServiceKeys):  # in tables and complaints, keys of the last come first
+    """The `[service]` section: what all roles share."""
+
+    model_config = _EXACT
+
+    @model_validator(mode="after")
+    def _s3_is_meant(self) -> Self:
+        if self.stray is not None and not self.blobs.startswith("s3:"):
+            raise ValueError(f'{self.stray} is for blobs on S3: write blobs = "{S3_EXAMPLE}", or take it out')
+        return self
 
     def anchored(self, base: Path) -> Self:
         """Return the section with its relative paths made absolute: they start at the file's folder."""
         changes = {
             "ledger": anchored_after("sqlite:///", self.ledger, base),
             "broker": anchored_after("file:", self.broker, base),
-            "blobs": f"file:{quote(str(base / unquote(self.blobs.removeprefix('file:'))))}",
+            "blobs": self._anchored_blobs(base),
             "log": self.log if self.log == "-" else str(base / self.log),
             "key": anchored_after("file:", self.key, base),
+            "blobs_ca": None if self.blobs_ca is None else str(base / self.blobs_ca),
         }
         return self.model_copy(update=changes)
+
+    def _anchored_blobs(self, base: Path) -> str:
+        if self.blobs.startswith("s3:"):
+            return self.blobs
+        return f"file:{quote(str(base / unquote(self.blobs.removeprefix('file:'))))}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

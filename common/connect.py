@@ -6,10 +6,11 @@ from urllib.parse import unquote, urlsplit
 
 from structlog.typing import FilteringBoundLogger
 
-from common.blobs import BlobStore
+from common.blobs import BlobStore, BlobStoreError
 from common.broker import Broker
 from common.config import Service
 from common.failures import PpsError, UsageError
+from common.s3_address import parse_s3
 from common.secrets import is_reference, resolve
 
 
@@ -42,16 +43,35 @@ async def broker_url(service: Service, base: Path) -> str:
     return url
 
 
-def open_blobs(url: str, base: Path) -> BlobStore:
-    """Return the blob store of `[service] blobs`; a relative folder is relative to `base`; raises UsageError."""
-    parts = urlsplit(url)
+def open_blobs(service: Service, base: Path) -> BlobStore:
+    """Return the blob store of `[service] blobs`; relative paths are relative to `base`; raises UsageError."""
+    parts = urlsplit(service.blobs)
+    if parts.scheme == "s3":
+        from common.s3_blobs import S3Blobs  # noqa: PLC0415 (a folder must not pay for importing obstore)
+
+        return S3Blobs(parse_s3(service.blobs), service, base)
     if parts.scheme == "file" and not parts.netloc and parts.path and not parts.query and not parts.fragment:
         from common.folder_blobs import FolderBlobs  # noqa: PLC0415 (as the brokers: only what the URL needs)
 
         return FolderBlobs(base / unquote(parts.path))
     raise UsageError(
-        f"[service] blobs: {_scheme(url)} is not file:FOLDER, such as file:./blobs or file:/var/lib/pps/blobs"
+        f"[service] blobs: {_scheme(service.blobs)} is not file:FOLDER, such as file:./blobs or file:/var/lib/pps/blobs"
     )
+
+
+async def checked_blobs(service: Service, base: Path, log: FilteringBoundLogger) -> BlobStore:
+    """Return the blob store for a worker; raises PpsError for what only a person can mend.
+
+    A store that is away for now is no reason to end: small mail doesn't need it, and large mail waits.
+    """
+    blobs = open_blobs(service, base)
+    try:
+        await blobs.check()
+    except BlobStoreError as error:
+        if error.lasting:
+            raise PpsError(str(error)) from error
+        log.warning("blobs_unreachable", error=str(error))
+    return blobs
 
 
 def _scheme(url: str) -> str:

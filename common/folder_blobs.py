@@ -10,19 +10,17 @@ import os
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Final, ParamSpec, TypeVar
 from uuid import uuid4
 
-from common.blobs import BlobStore, BlobWriter, NoBlobError
+from common.blobs import CHUNK, KEY, BlobStore, BlobWriter, NoBlobError
 
-CHUNK: Final = 256 * 1024
 THREADS: Final = 8
 """Enough for fsyncs to overlap, which file systems turn into one journal commit."""
 
-_KEY: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _SHARD: Final = re.compile(r"[0-9a-f]{2}")
 _UNFINISHED: Final = "tmp"
 _FILE_MODE: Final = 0o600
@@ -63,11 +61,11 @@ class FolderBlobs(BlobStore):
         path = self.path(key)
         return path is not None and await self.in_thread(path.exists)
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, *keys: str) -> None:
         """See BlobStore. Without fsync: a blob that a crash brings back is swept later."""
-        path = self.path(key)
-        if path is not None:
-            await self.in_thread(lambda: path.unlink(missing_ok=True))
+        paths = [path for path in map(self.path, keys) if path is not None]
+        if paths:
+            await self.in_thread(_unlink, paths)
 
     async def older_than(self, seconds: int) -> list[str]:
         """See BlobStore."""
@@ -75,7 +73,7 @@ class FolderBlobs(BlobStore):
 
     def path(self, key: str) -> Path | None:
         """See BlobStore. What isn't a lower-case UUID never becomes a path."""
-        return self._root / key[-2:] / key if _KEY.fullmatch(key) else None
+        return self._root / key[-2:] / key if KEY.fullmatch(key) else None
 
     async def in_thread(self, work: Callable[P, T], *arguments: P.args, **_none: P.kwargs) -> T:
         """Run file work in one of the store's threads."""
@@ -182,6 +180,11 @@ class _FolderWriter(BlobWriter):
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _unlink(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

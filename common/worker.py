@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from common.blobs import BlobStore
 from common.broker import Broker
 from common.config import Config
-from common.connect import broker_url, connect_broker, open_blobs
+from common.connect import broker_url, checked_blobs, connect_broker
 from common.ledger import Ledger
 from common.log import Destination, logger_to
 
@@ -66,7 +66,7 @@ async def opened(config: Config, *, role: str) -> AsyncIterator[Parts]:
         url = await broker_url(service, config.base)
         broker = await connect_broker(url, role=role, log=log, targets=config.targets)
         try:
-            blobs = open_blobs(service.blobs, config.base)
+            blobs = await checked_blobs(service, config.base, log)
             yield Parts(config=config, ledger=ledger, broker=broker, blobs=blobs, log=log, destination=destination)
         finally:
             await broker.close()

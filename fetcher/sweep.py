@@ -198,8 +198,7 @@ class Sweeper:
             pruned += done
         old = await self._blobs.older_than(ORPHAN_SECONDS)
         needed = await self._ledger.read(lambda connection: reading.needed_blobs(connection, old)) if old else set()
-        for key in old:
-            if key not in needed:
-                await self._blobs.delete(key)
-        if pruned or old:
-            self._log.info("house_kept", mails_pruned=pruned, blobs_removed=len(set(old) - needed))
+        orphans = set(old) - needed
+        await self._blobs.delete(*orphans)
+        if pruned or orphans:
+            self._log.info("house_kept", mails_pruned=pruned, blobs_removed=len(orphans))

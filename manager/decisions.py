@@ -3,6 +3,7 @@
 It works beside a running service: only the ledger is written, and the sweeper finds what became due.
 """
 
+import asyncio
 import getpass
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -26,6 +27,8 @@ from common.messages import MAX_HEADER
 RATE: Final = 20.0
 """Deliveries a second that become due when many are set in motion, unless the person asks for others."""
 
+BLOB_SECONDS: Final = 10.0
+"""How long a blob store may take to show a header to a person who waits."""
 
 _SQLITE: Final = "sqlite:///"
 
@@ -77,10 +80,11 @@ async def header_of(config: Config, mail_id: str) -> bytes | None:
     """Return a mail's header block, if its bytes are in the blob store; else the remote server alone has it."""
     head = bytearray()
     try:
-        async for chunk in open_blobs(config.service.blobs, config.base).stream(mail_id):
-            head += chunk
-            if len(head) > MAX_HEADER:
-                break
+        async with asyncio.timeout(BLOB_SECONDS):
+            async for chunk in open_blobs(config.service, config.base).stream(mail_id):
+                head += chunk
+                if len(head) > MAX_HEADER:
+                    break
     except (NoBlobError, OSError):
         return None
     return bytes(head[: min(split_header(head), MAX_HEADER)])

@@ -19,10 +19,15 @@ SAMPLE: Final = """\
 ledger = "sqlite:///pps.db"            # postgresql://user@host/db for more than one process
 broker = "memory:"                     # amqp://user:password@host:5672/vhost (several hosts: comma-separated), or
                                        # where that is found: file:broker/fetcher.url, env:NAME, credential:NAME
-blobs  = "file:./blobs"                # where large mails rest on their way
+blobs  = "file:./blobs"                # where large mails rest on their way; s3://bucket/prefix for several machines
 log    = "pop3.log"                    # JSON lines, rotated; "-" is stderr
 # sessions = 50                        # the most POP3 sessions of one process at a time
 # host_sessions = 8                    # the most with one host, of all processes together
+# blobs_endpoint = "https://minio.example.com:9000"  # the store, where s3:// isn't Amazon's
+# blobs_region = "eu-central-1"
+# blobs_access_key = "file:s3.id"      # without these two: the AWS_… variables, or the role of the machine
+# blobs_secret_key = "file:s3.secret"
+# blobs_ca = "store-ca.pem"            # trust these certificates, too
 key    = "file:pps.key"                # seals passwords that are typed; keep a copy of it apart from the ledger's
 
 # A target takes mail for the local users. There may be several, each with its own name.

@@ -126,7 +126,7 @@ class RouterWorker:
                 return
             self._full[queue] = now + FULL_SECONDS
         if isinstance(job.content, Inline):
-            await self._blobs.put(job.mail_id, job.content.data)
+            await self._keep(job.mail_id, job.content)
         self._log.info("job_left_to_sweeper", mail=job.mail_id, delivery=job.delivery_id, target=job.target)
 
     async def _content(self, mail: MailFetched, jobs: int) -> Content:
@@ -136,8 +136,16 @@ class RouterWorker:
             return Blob(key=content.key, size=content.size)
         if content.size * jobs <= MAX_INLINE_FAN_OUT:
             return content
-        await self._blobs.put(mail.mail_id, content.data)
+        await self._keep(mail.mail_id, content)
         return Blob(key=mail.mail_id, size=content.size)
+
+    async def _keep(self, mail_id: str, content: Inline) -> None:
+        """Make an inline mail a blob; where that fails, the message goes back to its queue, and is routed again."""
+        try:
+            await self._blobs.put(mail_id, content.data)
+        except OSError as error:
+            self._log.warning("blob_not_written", mail=mail_id, error=error.strerror)
+            raise
 
 
 def _job(mail: MailFetched, delivery: PlannedDelivery, content: Content) -> DeliveryJob:

@@ -12,7 +12,7 @@ from manager.doctor.check import Check, ok, problem
 from manager.doctor.here import blobs_checks, clock_check, key_check, ledger_file_checks, lock_check, log_check
 from manager.doctor.loops import loop_checks
 from manager.doctor.mailboxes import profile_checks
-from manager.doctor.servers import broker_checks, ledger_checks
+from manager.doctor.servers import broker_checks, ledger_checks, store_checks
 from manager.doctor.targets import target_check
 from manager.profiles import Known, known_profiles
 
@@ -37,6 +37,7 @@ async def examine(path: Path) -> list[Check]:
     slow: tuple[Awaitable[Iterable[Check]], ...] = (
         _all(ledger_checks(config)),
         _all(broker_checks(config, log)),
+        _all(store_checks(config)),
         asyncio.gather(*(target_check(name, settings, config, log) for name, settings in config.targets.items())),
         profile_checks(profiles, config),
     )

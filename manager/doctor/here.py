@@ -47,7 +47,9 @@ def log_check(config: Config) -> Check:
 
 
 def blobs_checks(config: Config) -> Iterator[Check]:
-    """Look whether large mails have a place, and how much of it."""
+    """Look whether large mails have a place, and how much of it, where that is a folder."""
+    if not config.service.blobs.startswith("file:"):
+        return
     folder = Path(unquote(config.service.blobs.removeprefix("file:")))
     yield _writable("blobs", "[service] blobs", folder, folder=True)
     yield from _space("blobs", folder)

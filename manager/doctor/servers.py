@@ -1,4 +1,4 @@
-"""Checks of ledger and broker: whether they answer, and what waits in them."""
+"""Checks of ledger, broker and blob store: whether they answer, and what waits in them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,9 +6,10 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
+from common.blobs import BlobStoreError
 from common.broker import DEAD, FETCHED, OUTCOMES, jobs_queue
 from common.config import Config
-from common.connect import broker_url, connect_broker
+from common.connect import broker_url, connect_broker, open_blobs
 from common.failures import PpsError
 from common.ledger.reader import Reader, newest_schema
 from manager.doctor.check import Check, ok, problem, warning
@@ -69,6 +70,21 @@ def _privacy_check(url: str) -> Check | None:
         "[service] ledger: nobody verifies that it is your PostgreSQL: add ?sslmode=verify-full&sslrootcert=FILE to "
         "its URL (docs/postgresql.md)",
     )
+
+
+async def store_checks(config: Config) -> AsyncIterator[Check]:
+    """Write, read, list and delete a small blob, where blobs lie on S3."""
+    if not config.service.blobs.startswith("s3:"):
+        return
+    try:
+        async with asyncio.timeout(SECONDS):
+            await open_blobs(config.service, config.base).check()
+    except TimeoutError:
+        yield problem("blobs", f"{config.service.blobs}: no answer within {SECONDS:.0f} s: check network and store")
+    except BlobStoreError as error:
+        yield problem("blobs", str(error))
+    else:
+        yield ok("blobs", f"{config.service.blobs} lets us write, read, list and delete")
 
 
 async def broker_checks(config: Config, log: FilteringBoundLogger) -> AsyncIterator[Check]:

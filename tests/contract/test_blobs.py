@@ -1,58 +1,31 @@
-"""What workers may rely on from a blob store, and what a store in a folder promises besides."""
+"""What workers may rely on from a blob store, whatever it lies on: a folder, or a bucket on S3."""
 
 import asyncio
 import os
-import resource
-import signal
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from common.blobs import NoBlobError
+from common.blobs import CHUNK, BlobStore, NoBlobError
+from common.config import Service
 from common.connect import open_blobs
 from common.failures import UsageError
-from common.folder_blobs import CHUNK, FolderBlobs
+from tests.contract.blob_places import KEY, MAIL, OTHER, FolderPlace, Place, S3Place, content
 
-KEY = "0198c1f2-7d1e-7a51-bb2e-0f6ac1e0d35a"
-OTHER = "0198c1f2-7d1e-7a51-bb2e-0f6ac1e0d35b"
-MAIL = b"Subject: x\r\n\r\n\x00\xff raw\r\n"
+
+@pytest.fixture(params=["folder", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Make each store: in a folder that isn't there yet, in an empty bucket."""
+    return FolderPlace(tmp_path) if request.param == "folder" else S3Place(request.getfixturevalue("bucket"))
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> FolderBlobs:
-    """Make a store in a folder that isn't there yet."""
-    store = open_blobs("file:./blobs", tmp_path)
-    assert isinstance(store, FolderBlobs)
-    return store
+def store(place: Place) -> BlobStore:
+    """Return the store alone."""
+    return place.store
 
 
-async def content(store: FolderBlobs, key: str) -> bytes:
-    """Return a blob whole."""
-    return b"".join([chunk async for chunk in store.stream(key)])
-
-
-def files(folder: Path) -> list[str]:
-    """Return the paths of all files below a folder."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
-
-@contextmanager
-def full_disk(octets: int) -> Iterator[None]:
-    """Have the kernel refuse to let any file grow beyond `octets`, as a full disk would."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
-async def test_what_is_put_comes_back_octet_for_octet(store: FolderBlobs) -> None:
+async def test_what_is_put_comes_back_octet_for_octet(store: BlobStore) -> None:
     """Raw mail is never changed, and exists once put."""
     assert not await store.exists(KEY)
     await store.put(KEY, MAIL)
@@ -60,28 +33,32 @@ async def test_what_is_put_comes_back_octet_for_octet(store: FolderBlobs) -> Non
     assert await content(store, KEY) == MAIL
 
 
-async def test_an_empty_blob_is_a_blob(store: FolderBlobs) -> None:
+async def test_an_empty_blob_is_a_blob(store: BlobStore) -> None:
     """A mail of no octets is odd, and not missing."""
     await store.put(KEY, b"")
+    assert await store.exists(KEY)
     assert await content(store, KEY) == b""
 
 
-async def test_a_large_blob_streams_in_bounded_chunks(store: FolderBlobs) -> None:
+@pytest.mark.parametrize("size", [CHUNK * 3 + 17, 8 * CHUNK, 12_000_017])
+async def test_a_large_blob_streams_in_bounded_chunks(store: BlobStore, size: int) -> None:
     """30 MB of mail never stand in memory at once."""
-    large = os.urandom(CHUNK * 3 + 17)
+    large = os.urandom(size)
     writer = store.writer(KEY)
     for start in range(0, len(large), 100_000):
         await writer.write(large[start : start + 100_000])
     await writer.commit()
     chunks = [chunk async for chunk in store.stream(KEY)]
-    assert [len(chunk) for chunk in chunks] == [CHUNK, CHUNK, CHUNK, 17]
+    assert {len(chunk) for chunk in chunks[:-1]} == {CHUNK}
+    assert 0 < len(chunks[-1]) <= CHUNK
     assert b"".join(chunks) == large
 
 
-async def test_nothing_is_visible_before_commit(store: FolderBlobs) -> None:
-    """A mail that was cut must never look like a whole one."""
+@pytest.mark.parametrize("size", [len(MAIL), 12_000_000])
+async def test_nothing_is_visible_before_commit(store: BlobStore, size: int) -> None:
+    """A mail that was cut must never look like a whole one, however much of it has come."""
     writer = store.writer(KEY)
-    await writer.write(MAIL)
+    await writer.write(bytes(size))
     assert not await store.exists(KEY)
     with pytest.raises(NoBlobError):
         await content(store, KEY)
@@ -89,25 +66,37 @@ async def test_nothing_is_visible_before_commit(store: FolderBlobs) -> None:
     assert await store.exists(KEY)
 
 
-async def test_a_discarded_blob_leaves_nothing(store: FolderBlobs, tmp_path: Path) -> None:
-    """Neither a blob nor a file; discarding after commit does nothing."""
-    writer = store.writer(KEY)
-    await writer.write(MAIL)
+@pytest.mark.parametrize("size", [len(MAIL), 12_000_000])
+async def test_a_discarded_blob_leaves_nothing(place: Place, size: int) -> None:
+    """Neither a blob nor a part of one; discarding after commit does nothing."""
+    writer = place.store.writer(KEY)
+    await writer.write(bytes(size))
     await writer.discard()
-    assert files(tmp_path) == []
-    await store.put(KEY, MAIL)
+    assert place.left() == []
+    await place.store.put(KEY, MAIL)
+    assert await content(place.store, KEY) == MAIL
+
+
+async def test_a_finished_blob_takes_no_more(store: BlobStore) -> None:
+    """What comes after commit or discard is a mistake of ours, and is told."""
+    committed, discarded = store.writer(KEY), store.writer(OTHER)
+    for writer, end in ((committed, committed.commit), (discarded, discarded.discard)):
+        await writer.write(MAIL)
+        await end()
+        with pytest.raises(ValueError, match="finished"):
+            await writer.write(MAIL)
     assert await content(store, KEY) == MAIL
 
 
-async def test_a_later_blob_replaces_an_earlier_one(store: FolderBlobs) -> None:
+async def test_a_later_blob_replaces_an_earlier_one(store: BlobStore) -> None:
     """A mail that is fetched again has the bytes of the last fetch."""
     await store.put(KEY, b"first")
     await store.put(KEY, b"second")
     assert await content(store, KEY) == b"second"
 
 
-async def test_two_writers_of_one_key_don_t_mix(store: FolderBlobs) -> None:
-    """Each writes its own file; the last commit stands."""
+async def test_two_writers_of_one_key_don_t_mix(store: BlobStore) -> None:
+    """Each writes its own; the last commit stands."""
     first, second = store.writer(KEY), store.writer(KEY)
     await first.write(b"aaaa")
     await second.write(b"bb")
@@ -116,7 +105,7 @@ async def test_two_writers_of_one_key_don_t_mix(store: FolderBlobs) -> None:
     assert await content(store, KEY) == b"aaaa"
 
 
-async def test_a_missing_blob_is_told_from_an_unreachable_store(store: FolderBlobs) -> None:
+async def test_a_missing_blob_is_told_from_an_unreachable_store(store: BlobStore) -> None:
     """NoBlobError means: fetch again; deleting what isn't there is no error."""
     with pytest.raises(NoBlobError):
         await content(store, KEY)
@@ -126,50 +115,47 @@ async def test_a_missing_blob_is_told_from_an_unreachable_store(store: FolderBlo
     assert not await store.exists(KEY)
 
 
-async def test_older_than_lists_old_blobs_and_sweeps_old_unfinished_ones(store: FolderBlobs, tmp_path: Path) -> None:
-    """A crash leaves an unfinished file, and it doesn't stay for ever; young ones may still be written."""
-    await store.put(KEY, MAIL)
-    await store.put(OTHER, MAIL)
-    young, old = store.writer(KEY), store.writer(OTHER)
-    await young.write(MAIL)
-    await old.write(MAIL)
-    (unfinished,) = (tmp_path / "blobs" / "tmp").glob(f"{OTHER}*")
-    for path in (unfinished, store.path(OTHER)):
-        assert path is not None
-        os.utime(path, (0, 0))
-    assert await store.older_than(3600) == [OTHER]
-    assert [name for name in files(tmp_path / "blobs" / "tmp") if name.startswith(OTHER)] == []
-    await young.commit()
-    assert await content(store, KEY) == MAIL
+async def test_many_are_deleted_at_once(place: Place) -> None:
+    """As many as a session deletes, those that never had a blob among them."""
+    keys = [f"{n:08x}-0000-7000-8000-{n:012x}" for n in range(1_100)]
+    await asyncio.gather(*(place.store.put(key, MAIL) for key in (*keys[:5], OTHER)))
+    await place.store.delete(*keys)
+    await place.store.delete()
+    assert place.left() == [OTHER]
 
 
-async def test_an_empty_store_has_nothing_old(store: FolderBlobs) -> None:
+async def test_older_than_lists_old_blobs(place: Place) -> None:
+    """By when they were written; those that are younger may be asked for yet."""
+    await place.store.put(KEY, MAIL)
+    await place.store.put(OTHER, MAIL)
+    place.age(OTHER)
+    assert await place.store.older_than(7 * 86_400) == [OTHER]
+
+
+async def test_an_empty_store_has_nothing_old(store: BlobStore) -> None:
     """Even its folder need not be there."""
     assert await store.older_than(0) == []
 
 
-async def test_a_full_disk_is_told_and_leaves_nothing(store: FolderBlobs, tmp_path: Path) -> None:
-    """No ack, no delete follows from it: the caller gets OSError, and an earlier blob stays whole."""
-    await store.put(KEY, b"earlier")
-    with full_disk(4096), pytest.raises(OSError, match="File too large"):
-        await store.put(KEY, bytes(100_000))
-    assert files(tmp_path) == [f"blobs/5a/{KEY}"]
-    assert await content(store, KEY) == b"earlier"
+async def test_a_check_leaves_nothing(place: Place) -> None:
+    """Workers make it at every start."""
+    await place.store.check()
+    assert place.left() == []
 
 
-async def test_a_cancelled_write_leaves_nothing(store: FolderBlobs, tmp_path: Path) -> None:
-    """A session that breaks amid a mail takes its unfinished blob along, while a thread may still be writing it."""
+async def test_a_cancelled_write_leaves_nothing(place: Place) -> None:
+    """A session that breaks amid a mail takes its unfinished blob along, while it may still be being written."""
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
-            await store.put(KEY, bytes(10_000_000))
-    assert files(tmp_path) == []
+            await place.store.put(KEY, bytes(12_000_000))
+    assert place.left() == []
 
 
 @pytest.mark.parametrize(
     "key", ["", "../../etc/passwd", KEY.upper(), KEY + "\n", KEY[:-1] + "/", "." * 36, KEY.replace("-", "/")]
 )
-async def test_only_a_uuid_becomes_a_path(store: FolderBlobs, key: str) -> None:
-    """Keys come with messages: nothing from outside may name a file."""
+async def test_only_a_uuid_becomes_a_path(store: BlobStore, key: str) -> None:
+    """Keys come with messages: nothing from outside may name a file or an object."""
     with pytest.raises(ValueError, match="not a blob's key"):
         store.writer(key)
     with pytest.raises(NoBlobError):
@@ -179,36 +165,8 @@ async def test_only_a_uuid_becomes_a_path(store: FolderBlobs, key: str) -> None:
     assert store.path(key) is None
 
 
-async def test_path_is_the_blob_s_file(store: FolderBlobs) -> None:
-    """A Maildir copies it without going through the loop."""
-    await store.put(KEY, MAIL)
-    path = store.path(KEY)
-    assert path is not None
-    assert path.read_bytes() == MAIL
-
-
-async def test_mail_is_nobody_else_s_to_read(store: FolderBlobs, tmp_path: Path) -> None:
-    """Files are 0600 and folders 0700."""
-    await store.put(KEY, MAIL)
-    modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "blobs").rglob("*") if path.is_dir()}
-    assert modes | {stat.S_IMODE((tmp_path / "blobs").stat().st_mode)} == {0o700}
-    path = store.path(KEY)
-    assert path is not None
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-async def test_a_blob_costs_two_fsyncs(store: FolderBlobs) -> None:
-    """The file's and the folder's: less wouldn't survive a power cut, more is waste. A new folder costs one more."""
-    await store.put(KEY, MAIL)
-    before = store.fsyncs
-    await store.put(KEY, MAIL)
-    assert store.fsyncs == before + 2
-    await store.put(OTHER, MAIL)
-    assert store.fsyncs == before + 5
-
-
-async def test_blobs_written_at_one_time_are_all_there(store: FolderBlobs) -> None:
-    """Threads that make the same folders don't disturb each other."""
+async def test_blobs_written_at_one_time_are_all_there(store: BlobStore) -> None:
+    """Those that are made beside each other don't disturb each other."""
     keys = [f"{n:08x}-0000-7000-8000-{n % 16:012x}" for n in range(200)]
     await asyncio.gather(*(store.put(key, key.encode()) for key in keys))
     assert [await content(store, key) for key in keys] == [key.encode() for key in keys]
@@ -218,12 +176,5 @@ async def test_blobs_written_at_one_time_are_all_there(store: FolderBlobs) -> No
 def test_a_wrong_url_names_its_key(url: str, tmp_path: Path) -> None:
     """One line, and no secret in it."""
     with pytest.raises(UsageError, match=r"^\[service\] blobs: ") as failure:
-        open_blobs(url, tmp_path)
+        open_blobs(Service.model_construct(blobs=url), tmp_path)
     assert "secret" not in str(failure.value)
-
-
-def test_an_absolute_folder_stands_for_itself(tmp_path: Path) -> None:
-    """`file:/var/lib/pps/blobs` and `file:///var/lib/pps/blobs` are the same; only relative ones follow the config."""
-    for url in (f"file:{tmp_path}/b", f"file://{tmp_path}/b"):
-        path = open_blobs(url, Path("/elsewhere")).path(KEY)
-        assert path == tmp_path / "b" / "5a" / KEY

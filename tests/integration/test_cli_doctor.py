@@ -14,6 +14,7 @@ from tests.command import pps, tree
 from tests.integration.service import MAILDIR, Installation, install, profile
 from tests.mails import mail
 from tests.servers.fixtures_dovecot import Mailbox
+from tests.servers.fixtures_s3 import Bucket
 from tests.servers.process import free_port
 from tests.servers.rabbitmq import RabbitMQ
 
@@ -49,6 +50,37 @@ def test_a_good_installation_has_no_problem(mailbox: Mailbox, tmp_path: Path) ->
     assert areas["profile office"][0] == ("ok", f"{mailbox.server} lets {mailbox.user} in")
     assert "circle" in areas["profile office"][1][1]  # Dovecot is on this machine, and so is the Maildir
     assert tree(tmp_path) == before
+    assert len(mailbox.remaining()) == 1
+
+
+def test_a_bucket_is_tried(mailbox: Mailbox, tmp_path: Path, bucket: Bucket) -> None:
+    """All that workers do there; nothing of it stays. A bucket that isn't there is named."""
+    keys: dict[str, Any] = {**bucket.service}
+    there = install(tmp_path, profile(mailbox), **keys)
+
+    assert diagnosis(there)[1]["blobs"] == [("ok", f"{keys['blobs']} lets us write, read, list and delete")]
+    assert bucket.keys == []
+
+    there = install(tmp_path, profile(mailbox), **{**keys, "blobs": "s3://not-there"})
+    code, areas = diagnosis(there)
+    assert code == 1
+    ((grade, words),) = areas["blobs"]
+    assert grade == "problem"
+    assert words.startswith("[service] blobs: there is no bucket not-there at ")
+
+
+def test_a_service_doesn_t_start_without_its_bucket(mailbox: Mailbox, tmp_path: Path, bucket: Bucket) -> None:
+    """One line, exit 1, and no mail is touched."""
+    mailbox.plant(mail())
+    keys: dict[str, Any] = {**bucket.service, "blobs": "s3://not-there"}
+    there = install(tmp_path, profile(mailbox), **keys)
+
+    ended = there.pps("run")
+
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == (
+        f"pps: [service] blobs: there is no bucket not-there at {bucket.server.endpoint}: make it, or name another\n"
+    )
     assert len(mailbox.remaining()) == 1
 
 

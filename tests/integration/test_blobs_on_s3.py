@@ -1,0 +1,201 @@
+"""The whole pipeline with its blobs on S3: mail goes through, and none is lost while the store is away or forgets."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from common import s3_blobs
+from fetcher import sweep
+from tests.integration.service import Installation, Serving, install
+from tests.maildir import canonical, without_trace
+from tests.mails import mail
+from tests.servers.fixtures_s3 import Bucket
+from tests.servers.pop3 import PASSWORD, Pop3Server
+from tests.servers.pop3_mailbox import Mailbox
+from tests.servers.smtp import SmtpServer
+from tests.status import Status
+
+LONG_AGO: Final = 8 * 86_400
+YOUNG, OLD = "0198c1f2-7d1e-7a51-bb2e-0f6ac1e0d35a", "0198c1f2-7d1e-7a51-bb2e-0f6ac1e0d35b"
+LARGE: Final = 100_000
+LATER: Final = "451 4.3.0 later"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have requests to a store that is away give up at once, not after half a minute, and sweep often."""
+    monkeypatch.setattr(s3_blobs, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(sweep, "INTERVAL_SECONDS", 0.2)
+
+
+@pytest.fixture
+async def target() -> AsyncIterator[SmtpServer]:
+    """Run an LMTP server that takes everything, until it is told otherwise."""
+    async with SmtpServer(lmtp=True) as server:
+        yield server
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A mailbox `office` on a POP3 server, and an installation that pulls it; blobs lie in the bucket."""
+
+    there: Installation
+    box: Mailbox
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[Serving]:
+        """Run every role in this process; yield once the first poll has ended."""
+        async with self.there.serving() as serving:
+            await serving.until(_has_polled)
+            yield serving
+
+
+@pytest.fixture
+async def site(tmp_path: Path, bucket: Bucket, target: SmtpServer) -> AsyncIterator[Site]:
+    """Make the installation, whose mail goes to `target`."""
+    async with Pop3Server() as server:
+        table = {"name": "office", "server": server.server, "user": "office", "password": "file:office.secret"}
+        local = {"local_domain": ["local.example"], "local_user": "boss", "distribute": True, "interval": "1h"}
+        blobs: dict[str, Any] = {**bucket.service}
+        there = install(tmp_path, {**table, **local}, password=PASSWORD, to=target.url, **blobs)
+        yield Site(there=there, box=server.mailbox("office"))
+
+
+def _has_polled(status: Status) -> bool:
+    (profile,) = status.profiles
+    return profile.last_finished_at is not None and not profile.polling
+
+
+async def settled(serving: Serving, **mails: int) -> None:
+    """Wait until the ledger counts mails by state just so."""
+    await serving.until(lambda status: status.profiles[0].mails == mails)
+
+
+async def retried(serving: Serving) -> None:
+    """Bring on what waits for its next attempt, and poll once it is delivered."""
+    await serving.make_due()
+    await serving.until(lambda status: set(status.profiles[0].deliveries) == {"delivered"})
+    await serving.poll()
+
+
+def got(target: SmtpServer, user: str, *mails: bytes) -> bool:
+    """Whether a user has just these mails, octet for octet, each once."""
+    assert sorted(canonical(without_trace(raw)) for raw in target.inbox(user)) == sorted(map(canonical, mails))
+    return True
+
+
+async def test_large_mail_and_mail_for_many_go_through_the_bucket(
+    site: Site, bucket: Bucket, target: SmtpServer
+) -> None:
+    """Whatever their size, and however many get them; and once a mail is done with, its blob is gone."""
+    sizes = [900, 66_000, 5 * 1024 * 1024, 12_000_000]
+    alone = [mail(to="ann@local.example", size=size) for size in sizes]
+    users = [f"user{number}" for number in range(40)]
+    shared = mail(to=", ".join(f"{user}@local.example" for user in users), size=60_000)  # inline it would be 2.4 MB
+    site.box.plant(*alone, shared)
+
+    async with site.serving() as serving:
+        await settled(serving, deleted=len(sizes) + 1)
+
+    assert got(target, "ann", *alone)
+    assert all(got(target, user, shared) for user in users)
+    assert sorted(site.box.deleted) == sorted([*alone, shared])
+    assert bucket.keys == []
+    assert bucket.server.unfinished(bucket.name) == 0
+
+
+async def test_a_store_that_is_away_keeps_large_mail_on_the_server(
+    site: Site, bucket: Bucket, target: SmtpServer
+) -> None:
+    """The poll names the key, small mail before it arrives, and all goes on once the store is back."""
+    small, large, last = mail(to="ann@local.example"), mail(to="ann@local.example", size=LARGE), mail(size=LARGE)
+    async with site.serving() as serving:
+        bucket.server.stop()
+        try:
+            site.box.plant(small, large, last)
+            polled = await serving.poll()
+            assert polled.last_result == "local"
+            assert polled.last_error is not None
+            assert polled.last_error.startswith(f"[service] blobs: the bucket {bucket.name} at http://127.0.0.1:")
+            await serving.until(lambda status: status.profiles[0].deliveries == {"delivered": 1})
+            assert site.box.deleted == []
+        finally:
+            bucket.server.start()
+
+        await serving.poll()
+        await settled(serving, deleted=3)
+
+    assert got(target, "ann", small, large, last)
+    assert bucket.keys == []
+
+
+async def test_a_store_that_is_away_when_mail_is_delivered_costs_time(
+    site: Site, bucket: Bucket, target: SmtpServer
+) -> None:
+    """The attempt is put off, in words that name the store; nothing is deleted, and the retry delivers."""
+    large = mail(to="ann@local.example", size=LARGE)
+    async with site.serving() as serving:
+        await target.stop()
+        site.box.plant(large)
+        await serving.poll()
+        await settled(serving, routed=1)
+        bucket.server.stop()
+        try:
+            await target.start()
+            await serving.until(lambda status: status.profiles[0].deliveries == {"deferred": 1})
+        finally:
+            bucket.server.start()
+        (attempt,) = site.there.events("delivery_attempted", counted=True)
+        assert attempt["reply"].startswith(f"the blob store can't be read: [service] blobs: the bucket {bucket.name}")
+        assert site.box.deleted == []
+        assert target.inbox("ann") == []
+
+        await retried(serving)
+        await settled(serving, deleted=1)
+
+    assert got(target, "ann", large)
+
+
+async def test_a_blob_that_the_store_lost_is_fetched_again(site: Site, bucket: Bucket, target: SmtpServer) -> None:
+    """The remote mail is the durable copy: without its bytes here, a delivery asks for them there."""
+    target.replies("RCPT TO:<ann@", LATER)
+    large = mail(to="ann@local.example", size=LARGE)
+    site.box.plant(large)
+    async with site.serving() as serving:
+        await serving.until(lambda status: status.profiles[0].deliveries == {"deferred": 1})
+        target.replies("RCPT TO:<ann@", "250 OK")
+        bucket.server.drop(bucket.name)
+
+        await serving.make_due()
+        await settled(serving, listed=1)
+        await serving.poll()
+        await settled(serving, deleted=1)
+
+    assert got(target, "ann", large)
+
+
+async def test_orphans_are_swept_after_a_week(site: Site, bucket: Bucket, target: SmtpServer) -> None:
+    """By the store's own dates; a blob that a mail still needs stays, however old."""
+    target.replies("RCPT TO:<ann@", LATER)
+    large = mail(to="ann@local.example", size=LARGE)
+    site.box.plant(large)
+    async with site.serving() as serving:
+        await serving.until(lambda status: status.profiles[0].deliveries == {"deferred": 1})
+        (needed,) = bucket.keys
+        for key in (YOUNG, OLD):
+            await serving.parts.blobs.put(key, b"an orphan")
+    for key in (needed, OLD):
+        bucket.age(key, LONG_AGO)
+    target.replies("RCPT TO:<ann@", "250 OK")
+
+    async with site.serving() as serving:
+        await serving.until(lambda _: OLD not in bucket.keys)
+        await retried(serving)
+        await settled(serving, deleted=1)
+
+    assert bucket.keys == [YOUNG]
+    assert got(target, "ann", large)
