@@ -11,7 +11,7 @@ from common.ledger.events import Event, What, note, note_all
 from common.ledger.records import KnownMail, Lease, ListedMail, MailState
 from common.ledger.returning import Fates, bytes_gone
 from common.ledger.rows import AnyRow, chunks, clock, current_epochs, deletable_of, insert_missing, is_deletable
-from common.ledger.schema import mails, new_id, schedule
+from common.ledger.schema import GONE_UNDELETED, mails, new_id, schedule
 from common.ledger.writer import Operation
 
 
@@ -120,7 +120,7 @@ async def _mark_vanished(connection: AsyncConnection, listing: Listing, vanished
     fates = await bytes_gone(connection, wanted)  # fetched before, and to be fetched again
     # Our DELE took effect although its answer was lost, or RETR hid the mail and its deliveries were done since.
     mailbox = mails.c.mailbox == listing.lease.profile.mailbox
-    gone = select(mails.c.id).where(mailbox, mails.c.unseen_since.is_not(None), is_deletable())
+    gone = select(mails.c.id).where(mailbox, GONE_UNDELETED, is_deletable())
     for part in chunks((await connection.execute(gone)).scalars()):
         await connection.execute(
             update(mails).where(mails.c.id.in_(part)).values(state=MailState.DELETED, deleted_at=time, progress_at=time)

@@ -168,8 +168,11 @@ async def _conditions(reader: Reader, wanted: Wanted) -> tuple[list[str], dict[s
     conditions = ["1 = 1"]
     values: dict[str, Any] = {}
     if wanted.profile is not None:
-        conditions.append("m.profile_id = (SELECT id FROM profiles WHERE name = :profile)")
-        values["profile"] = wanted.profile
+        found_id = await reader.rows("SELECT id FROM profiles WHERE name = :name", name=wanted.profile)
+        conditions.append("m.profile_id = :profile")
+        values["profile"] = (
+            found_id[0]["id"] if found_id else ""
+        )  # asked for first: so PostgreSQL knows how many it has
     if wanted.state is not None:
         unseen = {"removed": "IS NOT NULL", "listed": "IS NULL"}.get(wanted.state)
         conditions += ["m.state = :state", *([f"m.unseen_since {unseen}"] if unseen else [])]

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.ledger.records import DeliveryState, MailState
 from common.ledger.rows import chunks, clock, deletable_of
-from common.ledger.schema import deliveries, mails, profiles, schedule, targets
+from common.ledger.schema import GONE_UNDELETED, deliveries, mails, profiles, schedule, targets
 from common.ledger.targets import takes_nothing, why_nothing
 from common.profile import Profile
 
@@ -48,9 +48,7 @@ async def recorded_with_headers(
 async def vanished_undeleted(connection: AsyncConnection, mailbox: str) -> int:
     """Return how many retrieved mails of a mailbox are gone from the server although we didn't delete them."""
     ours = (MailState.FETCHED, MailState.ROUTED, MailState.KEPT)
-    query = select(func.count()).where(
-        mails.c.mailbox == mailbox, mails.c.unseen_since.is_not(None), mails.c.state.in_(ours)
-    )
+    query = select(func.count()).where(mails.c.mailbox == mailbox, GONE_UNDELETED, mails.c.state.in_(ours))
     return int((await connection.execute(query)).scalar_one())
 
 

@@ -11,7 +11,7 @@ from common.ledger.claiming import PATIENCE_MS
 from common.ledger.events import Event, What, note
 from common.ledger.records import DeliveryState, MailState, PlannedDelivery, Route, RoutedMail
 from common.ledger.rows import AnyRow, chunks, clock, insert_missing, inserted_ids, locked
-from common.ledger.schema import copies, deliveries, mails, new_id
+from common.ledger.schema import IS_DELETED, copies, deliveries, mails, new_id
 from common.ledger.writer import Operation
 from common.target_url import refused_target
 
@@ -129,7 +129,7 @@ async def _put_back(connection: AsyncConnection, mails_in: Sequence[RoutedMail],
         query = select(mails.c.mailbox, mails.c.digest, mails.c.deleted_at).where(
             mails.c.mailbox.in_({mail.mailbox for mail in mails_in}),
             mails.c.digest.in_(part),
-            mails.c.state == MailState.DELETED,
+            IS_DELETED,
         )
         for row in (await connection.execute(query)).all():
             key = (row.mailbox, row.digest)

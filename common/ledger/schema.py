@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-HEAD: Final = "0007"
+HEAD: Final = "0008"
 """The newest migration: what a worker of this version needs to find."""
 
 metadata: Final = MetaData()
@@ -120,10 +120,15 @@ mails: Final = Table(
 # Bind-free predicates, so that both databases can match a query's own literal to the index.
 _ON_SERVER: Final = mails.c.unseen_since.is_(None)
 Index("ix_mails_on_server", mails.c.mailbox, sqlite_where=_ON_SERVER, postgresql_where=_ON_SERVER)
-_GONE_UNSETTLED: Final = mails.c.unseen_since.is_not(None) & (mails.c.state == literal_column("'routed'"))
-Index("ix_mails_gone", mails.c.mailbox, sqlite_where=_GONE_UNSETTLED, postgresql_where=_GONE_UNSETTLED)
+UNSEEN: Final = mails.c.unseen_since.is_not(None)
+Index("ix_mails_unseen", mails.c.unseen_since, sqlite_where=UNSEEN, postgresql_where=UNSEEN)
+GONE_UNDELETED: Final = UNSEEN & (mails.c.state != literal_column("'deleted'"))
+Index("ix_mails_gone", mails.c.mailbox, sqlite_where=GONE_UNDELETED, postgresql_where=GONE_UNDELETED)
+IS_DELETED: Final = mails.c.state == literal_column("'deleted'")
+_DIGEST: Final = (mails.c.mailbox, mails.c.digest)
+Index("ix_mails_deleted_digest", *_DIGEST, sqlite_where=IS_DELETED, postgresql_where=IS_DELETED)
 Index("ix_mails_copy", mails.c.copy_id)
-Index("ix_mails_mailbox_digest", mails.c.mailbox, mails.c.digest)
+Index("ix_mails_profile", mails.c.profile_id, mails.c.id)
 Index("ix_mails_state_progress", mails.c.state, mails.c.progress_at)
 
 copies: Final = Table(
