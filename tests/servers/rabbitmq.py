@@ -1,9 +1,6 @@
 """A private RabbitMQ node for tests: own ports, own epmd, own data, loopback only; stopped by its own process id."""
 
-import base64
 import contextlib
-import hashlib
-import json
 import os
 import shutil
 import signal
@@ -11,26 +8,23 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, Self
 
+from tests.servers.certificates import issue
 from tests.servers.process import free_port
+from tests.servers.rabbitmq_settings import PASSWORD, RIGHTS, USER, VHOST, Node, new_cookie
+
+__all__ = ["PASSWORD", "RIGHTS", "USER", "VHOST", "Epmd", "RabbitMQ", "scripts"]
 
 SCRIPTS: Final = (Path("/usr/lib/rabbitmq/bin"), Path("/usr/sbin"))
 """Debian's scripts under /usr/sbin change to the system's own user and folder; those under /usr/lib don't."""
 
-START_SECONDS: Final = 90
-"""A node starts in 5 s on an idle machine; two busy cores take far longer."""
+START_SECONDS: Final = 150
+"""A node starts in 5 s on an idle machine; three at once on two busy cores take far longer."""
 
-VHOST: Final = "pps"
-USER: Final = "pps-test"
-PASSWORD: Final = "canary-broker-password"
-
-RIGHTS: Final = {"configure": r"^pps\.", "write": r"^(pps\.|amq\.default$)", "read": r"^pps\."}
-"""Those that deploy/rabbitmq/README.md tells an administrator to give."""
-
-_COOKIE_MODE: Final = 0o600
+CTL_SECONDS: Final = 120
 
 
 def scripts() -> Path | None:
@@ -38,20 +32,59 @@ def scripts() -> Path | None:
     return next((folder for folder in SCRIPTS if (folder / "rabbitmq-server").exists()), None)
 
 
-class RabbitMQ:
-    """One node with the vhost "pps" and one user with the rights that PPS needs; nobody else, no `guest`."""
+def broker_url(ports: Iterable[int], *, scheme: str = "amqp", host: str = "127.0.0.1") -> str:
+    """Return what `[service] broker` would hold for the nodes with these ports."""
+    places = ",".join(f"{host}:{port}" for port in ports)
+    return f"{scheme}://{USER}:{PASSWORD}@{places}/{VHOST}"
+
+
+class Epmd:
+    """The daemon that knows under which port each Erlang node listens; one of our own, on a port of our own."""
 
     def __init__(self) -> None:
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Run it; one that runs already is left alone."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                ["epmd", "-address", "127.0.0.1", "-port", str(self.port)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def close(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+class RabbitMQ:
+    """One node with the vhost "pps" and one user with the rights that PPS needs; nobody else, no `guest`.
+
+    It speaks TLS on another port, with a certificate for localhost and 127.0.0.1 of an authority of its own. `epmd` and
+    `cookie` are what the nodes of a cluster share.
+    """
+
+    def __init__(self, *, epmd: Epmd | None = None, cookie: str = "") -> None:
         found = scripts()
         if found is None:
             raise FileNotFoundError("rabbitmq-server isn't installed: apt install rabbitmq-server")
         self._scripts = found
         self._folder = Path(tempfile.mkdtemp(prefix="pps-rabbitmq-"))
-        self.port, self._epmd_port, self._dist_port = free_port(), free_port(), free_port()
-        self._node = f"pps{self.port}@localhost"
-        self._epmd: subprocess.Popen[bytes] | None = None
+        self._epmd = epmd or Epmd()
+        self._owns_epmd = epmd is None
+        self._node = Node(folder=self._folder, epmd_port=self._epmd.port)
         self._server: subprocess.Popen[bytes] | None = None
-        self._write_settings()
+        self._frozen = False
+        self._certificates = issue(self._folder)
+        self._cookie = cookie or new_cookie()
+        self.configure({})
 
     def __enter__(self) -> Self:
         self.start()
@@ -61,9 +94,29 @@ class RabbitMQ:
         self.close()
 
     @property
+    def port(self) -> int:
+        """Where it takes connections without TLS."""
+        return self._node.port
+
+    @property
+    def name(self) -> str:
+        """What Erlang, and with it rabbitmqctl, calls it."""
+        return self._node.name
+
+    @property
     def url(self) -> str:
         """What `[service] broker` would hold."""
-        return f"amqp://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{VHOST}"
+        return broker_url([self._node.port])
+
+    @property
+    def tls_url(self) -> str:
+        """The same with TLS."""
+        return broker_url([self._node.tls_port], scheme="amqps")
+
+    @property
+    def authority(self) -> Path:
+        """The file with the certificate that a client has to trust."""
+        return self._certificates.ca
 
     @property
     def pid(self) -> int:
@@ -71,12 +124,20 @@ class RabbitMQ:
         assert self._server is not None
         return self._server.pid
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it runs and is not frozen."""
+        return self._server is not None and not self._frozen
+
+    def configure(self, settings: Mapping[str, object]) -> None:
+        """Have these keys in rabbitmq.conf, beside the usual, from its next start on."""
+        self._node.write(self._certificates, self._cookie, settings)
+
     def start(self) -> None:
         """Return once the node takes connections; one that runs already is left alone."""
         if self._server is not None:
             return
-        if self._epmd is None:
-            self._start_epmd()
+        self._epmd.start()
         notices = self._folder / "notify"
         notices.unlink(missing_ok=True)
         console = (self._folder / "console.log").open("ab")
@@ -84,7 +145,7 @@ class RabbitMQ:
             receiver.bind(str(notices))
             self._server = subprocess.Popen(
                 [self._scripts / "rabbitmq-server"],
-                env={**self._environment(), "NOTIFY_SOCKET": str(notices)},
+                env={**self._node.environment(), "NOTIFY_SOCKET": str(notices)},
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=console,
@@ -106,6 +167,17 @@ class RabbitMQ:
         self.stop()
         self.start()
 
+    def freeze(self) -> None:
+        """SIGSTOP: its connections stay, and nothing answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+        self._frozen = True
+
+    def thaw(self) -> None:
+        """End `freeze`; one that isn't frozen is left alone."""
+        if self._frozen:
+            os.kill(self.pid, signal.SIGCONT)
+            self._frozen = False
+
     def sync_names(self) -> None:
         """Have the names of all queues on disk, as RabbitMQ itself would some seconds after a queue was first declared.
 
@@ -116,15 +188,24 @@ class RabbitMQ:
 
     def wipe(self) -> None:
         """Kill the node, lose all its queues and messages, and start it again."""
-        self.kill()
-        shutil.rmtree(self._folder / "mnesia")
+        self.lose_data()
         self.start()
+
+    def lose_data(self) -> None:
+        """Kill the node, and lose all its queues and messages."""
+        self.kill()
+        shutil.rmtree(self._folder / "mnesia", ignore_errors=True)
 
     def ctl(self, *arguments: str) -> str:
         """Run rabbitmqctl on this node and return what it prints."""
-        command = [str(self._scripts / "rabbitmqctl"), "--node", self._node, "--quiet", *arguments]
         done = subprocess.run(
-            command, env=self._environment(), cwd=self._folder, capture_output=True, text=True, timeout=60, check=False
+            [self._scripts / "rabbitmqctl", "--node", self.name, "--quiet", *arguments],
+            env=self._node.environment(),
+            cwd=self._folder,
+            capture_output=True,
+            text=True,
+            timeout=CTL_SECONDS,
+            check=False,
         )
         if done.returncode:
             raise RuntimeError(f"rabbitmqctl {' '.join(arguments)}: {done.stdout}{done.stderr}")
@@ -133,21 +214,9 @@ class RabbitMQ:
     def close(self) -> None:
         """End everything and remove the folder."""
         self.kill()
-        if self._epmd is not None:
-            self._epmd.kill()
-            self._epmd.wait()
-            self._epmd = None
+        if self._owns_epmd:
+            self._epmd.close()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _start_epmd(self) -> None:
-        self._epmd = subprocess.Popen(
-            ["epmd", "-address", "127.0.0.1", "-port", str(self._epmd_port)],
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
 
     def _await_ready(self, receiver: socket.socket) -> None:
         """Wait for the node's own word, as systemd would; a node that died instead is told from one that is slow."""
@@ -163,7 +232,7 @@ class RabbitMQ:
         raise RuntimeError(f"RabbitMQ did not start:\n{said}")
 
     def _end(self, with_signal: signal.Signals) -> None:
-        server, self._server = self._server, None
+        server, self._server, self._frozen = self._server, None, False
         if server is None:
             return
         server.send_signal(with_signal)
@@ -175,54 +244,3 @@ class RabbitMQ:
         # The group holds the node's helpers only (name resolver, child setup); they end with it, at the latest now.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
-
-    def _environment(self) -> Mapping[str, str]:
-        folder = self._folder
-        return {
-            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-            "LANG": "C.UTF-8",
-            "HOME": str(folder),
-            "RABBITMQ_NODENAME": self._node,
-            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
-            "RABBITMQ_LOG_BASE": str(folder / "log"),
-            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
-            "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
-            "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
-            "RABBITMQ_DIST_PORT": str(self._dist_port),
-            "RABBITMQ_CTL_DIST_PORT_MIN": "10000",
-            "RABBITMQ_CTL_DIST_PORT_MAX": "60000",
-            # One scheduler: the machines that run tests have few cores, and several nodes may share them.
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +SDio 2 -kernel inet_dist_use_interface {127,0,0,1}",
-            "ERL_EPMD_PORT": str(self._epmd_port),
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
-        }
-
-    def _write_settings(self) -> None:
-        folder = self._folder
-        (folder / "enabled_plugins").write_text("[].\n")
-        (folder / "rabbitmq-env.conf").touch()
-        cookie = folder / ".erlang.cookie"
-        cookie.write_text(hashlib.sha256(os.urandom(16)).hexdigest()[:20].upper())
-        cookie.chmod(_COOKIE_MODE)
-        (folder / "definitions.json").write_text(json.dumps(_definitions()))
-        settings = {
-            "listeners.tcp.local": f"127.0.0.1:{self.port}",
-            "load_definitions": folder / "definitions.json",
-            "vm_memory_high_watermark.absolute": "1GB",
-            "disk_free_limit.absolute": "50MB",
-            "log.file.level": "info",
-        }
-        (folder / "rabbitmq.conf").write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
-
-
-def _definitions() -> dict[str, object]:
-    rights = {"user": USER, "vhost": VHOST, **RIGHTS}
-    user = {"name": USER, "password_hash": _password_hash(PASSWORD), "tags": ""}
-    return {"vhosts": [{"name": VHOST}], "users": [user], "permissions": [rights]}
-
-
-def _password_hash(password: str) -> str:
-    """Return RabbitMQ's stored form: base64 of salt and SHA-256 over salt and password."""
-    salt = os.urandom(4)
-    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
