@@ -11,7 +11,7 @@ COMPILE := env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/nul
 	$(LOCK_TOOLS)/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --annotation-style=line \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
-.PHONY: help setup check format test crash bench deliveries headers replies bad-input fuzz-commands demo docs lock clean
+.PHONY: help setup check format test crash bench performance schedule deliveries headers replies bad-input fuzz-commands demo docs lock clean
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -59,7 +59,16 @@ deliveries: $(STAMP) ## Deliveries a second to LMTP and Maildir, and the cost of
 	deploy/install-packages.sh servers
 	$(BIN)/python -m tests.bench.deliveries $(or $(N),1000)
 
-bench: $(STAMP) ## What the schedule and one process bear: claims at 100,000 profiles, 1,000 mailboxes, 100 mails of 30 MB.
+bench: $(STAMP) ## PPS and its peers in turn on the same mailboxes, up to 20 minutes: make bench, or make bench W=a ROUNDS=1 PART=0.1.
+	deploy/install-packages.sh servers
+	deploy/install-packages.sh --try peers
+	$(BIN)/python -m tests.bench.race $(if $(W),--workloads $(W)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PART),--part $(PART)) \
+		--json $(or $(JSON),build/bench.json)
+
+performance: $(STAMP) ## Write docs/performance.md from what `make bench` measured.
+	$(BIN)/python -m tests.bench.race.page
+
+schedule: $(STAMP) ## What the schedule and one process bear: claims at 100,000 profiles, 1,000 mailboxes, 100 mails of 30 MB.
 	deploy/install-packages.sh servers
 	$(BIN)/python -m tests.bench.claims
 	$(BIN)/python -m tests.bench.mailboxes

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages that development needs and that aren't there: python, dovecot, or servers (all of them).
+# Installs the Debian packages that development needs and that aren't there: python, dovecot, servers (all of
+# them) or peers (other programs that fetch mail, for measurements).
 # As an ordinary user it installs nothing, and names what is missing. With --try, what can't be had is no failure.
 # Tests start the servers themselves, on private ports: an installation starts none.
 set -eu
@@ -9,7 +10,7 @@ if [ "${1:-}" = --try ]; then
     try=yes
     shift
 fi
-what=${1:?python, dovecot or servers}
+what=${1:?python, dovecot, servers or peers}
 
 missing=""
 need() { # need PACKAGE TEST…: the package is missing unless the test succeeds
@@ -36,8 +37,15 @@ dovecot | servers)
         need libmu-dbm9 test -n "$(ls /usr/lib/*/libmu_dbm.so.9 2>/dev/null)"
     fi
     ;;
+peers)
+    need mpop found mpop
+    need fdm found fdm
+    need fetchmail found fetchmail
+    need safecat found safecat
+    need getmail6 found getmail
+    ;;
 *)
-    echo "install-packages.sh: $what is not python, dovecot or servers" >&2
+    echo "install-packages.sh: $what is not python, dovecot, servers or peers" >&2
     exit 2
     ;;
 esac

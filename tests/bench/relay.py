@@ -8,6 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from subprocess import PIPE, Popen
 from typing import Final
 
@@ -67,16 +68,31 @@ async def serve(port: int, delay: float) -> None:
     await server.serve_forever()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relay:
+    """A relay that runs: its port, and the process, whose CPU is none of the client's."""
+
+    port: int
+    pid: int
+
+
 @contextmanager
-def relay_to(port: int, milliseconds: int) -> Iterator[int]:
-    """Run a relay in a process of its own; return its port."""
+def relaying(port: int, milliseconds: int) -> Iterator[Relay]:
+    """Run a relay in a process of its own."""
     process = Popen([sys.executable, "-m", "tests.bench.relay", str(port), str(milliseconds)], stdout=PIPE, text=True)
     try:
         assert process.stdout is not None
-        yield int(process.stdout.readline())
+        yield Relay(port=int(process.stdout.readline()), pid=process.pid)
     finally:
         process.kill()
         process.communicate()
+
+
+@contextmanager
+def relay_to(port: int, milliseconds: int) -> Iterator[int]:
+    """Run a relay in a process of its own; return its port."""
+    with relaying(port, milliseconds) as relay:
+        yield relay.port
 
 
 if __name__ == "__main__":
