@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from common.broker_keys import AUTO, BrokerApi
 from common.circles import check_circles
 from common.config_errors import meant, model_complaint, nearest, toml_complaint
 from common.failures import UsageError
@@ -52,6 +53,12 @@ class ServiceKeys(BaseModel):
         repr=False,
         description='The queues: "memory:" for one process, amqp://USER:PASSWORD@HOST:5672/VHOST for many, or where '
         f"that URL is found: {KINDS}.",
+    )
+    broker_api: BrokerApi = Field(
+        default=AUTO,
+        repr=False,
+        description="RabbitMQ's management API, for `pps queues`, `pps status` and `pps doctor`; auto: the broker's "
+        "hosts and user, at port 15672 (15671 with amqps://).",
     )
     blobs: str = Field(
         default="file:./blobs", description=f"Where large mails rest on their way: file:FOLDER, or {S3_EXAMPLE}."
@@ -113,6 +120,7 @@ class Service(S3Keys, ServiceKeys):  # in tables and complaints, keys of the las
         changes = {
             "ledger": anchored_after("sqlite:///", self.ledger, base),
             "broker": anchored_after("file:", self.broker, base),
+            "broker_api": anchored_after("file:", self.broker_api, base),
             "blobs": self._anchored_blobs(base),
             "log": self.log if self.log == "-" else str(base / self.log),
             "key": anchored_after("file:", self.key, base),

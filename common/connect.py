@@ -24,7 +24,7 @@ async def connect_broker(url: str, *, role: str, log: FilteringBoundLogger, targ
 
         return MemoryBroker(log)
     if url.startswith(("amqp:", "amqps:")):
-        from common.rabbitmq import connect_rabbitmq  # noqa: PLC0415 (memory: must not pay for importing pika)
+        from common.rabbitmq.broker import connect_rabbitmq  # noqa: PLC0415 (memory: must not pay for importing pika)
 
         return await connect_rabbitmq(url, role=role, log=log, targets=targets)
     raise UsageError(f"[service] broker: {_scheme(url)} is neither memory: nor amqp://user:password@host:5672/vhost")

@@ -19,6 +19,7 @@ SAMPLE: Final = """\
 ledger = "sqlite:///pps.db"            # postgresql://user@host/db for more than one process
 broker = "memory:"                     # amqp://user:password@host:5672/vhost (several hosts: comma-separated), or
                                        # where that is found: file:broker/fetcher.url, env:NAME, credential:NAME
+# broker_api = "auto"                  # RabbitMQ's management API: http://user:password@host:15672, or "off"
 blobs  = "file:./blobs"                # where large mails rest on their way; s3://bucket/prefix for several machines
 log    = "pop3.log"                    # JSON lines, rotated; "-" is stderr
 # sessions = 50                        # the most POP3 sessions of one process at a time

@@ -58,6 +58,17 @@ def parse_address(url: str) -> Address:
     )
 
 
+def parse_nodes(url: str, option: str) -> Address:
+    """Read "amqp[s]://host[:port][,host[:port]…][/vhost]", where nobody signs in; raise UsageError."""
+    scheme, separator, rest = url.partition("://")
+    if "@" in rest or not separator:
+        raise UsageError(f"{option}: nodes and vhost without a user: amqp://HOST[:PORT][,HOST…]/VHOST")
+    try:
+        return parse_address(f"{scheme}://nobody:nothing@{rest}")
+    except UsageError as error:
+        raise UsageError(f"{option}: {str(error).removeprefix('[service] broker: ').partition(';')[0]}") from None
+
+
 def _node(text: str, default_port: int) -> Node:
     bracketed = text.startswith("[")
     host, _, rest = text[1:].partition("]") if bracketed else (text, "", "")

@@ -98,7 +98,7 @@ def roles_in(name: str) -> tuple[str, ...]:
     """Return the roles that a process plays by what it calls itself: "fetcher+router"; of one that plays none, ()."""
     if name in {RUN, "pull"}:
         return ROLES
-    return tuple(role for role in name.split("+") if role in ROLES)
+    return tuple(role for role in name.split("+") if role in ACCOUNTS)
 
 
 def queues_named(queues: Collection[str], targets: Collection[str]) -> Iterator[str]:

@@ -9,7 +9,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from common.broker import DEAD
 from common.failures import PpsError
 from common.rabbitmq.address import Address
 from common.rabbitmq.channel import NOT_FOUND, ChannelLostError, Connection
@@ -80,11 +79,6 @@ async def lacks_of(connection: Connection, roles: Collection[str], targets: Coll
     checks += [_read(connection, queue) for queue in queues_named(reads, targets)]
     found = await asyncio.gather(*checks)
     return [lack for lack in found if lack is not None]
-
-
-async def may_read_dead(connection: Connection) -> Lack | None:
-    """Return what keeps the user from looking at dead letters, if anything does."""
-    return await _read(connection, DEAD)
 
 
 async def _configure(connection: Connection, queue: str) -> Lack | None:

@@ -14,7 +14,21 @@ from typer.exceptions import TyperException
 from common import __version__
 from common.failures import PpsError
 from common.unforeseen import keep_traceback
-from manager.cli import doctor, explain, importing, log, mails, oauth, profile, pull, quarantine, service, setup, status
+from manager.cli import (
+    broker,
+    doctor,
+    explain,
+    importing,
+    log,
+    mails,
+    oauth,
+    profile,
+    pull,
+    quarantine,
+    service,
+    setup,
+    status,
+)
 
 FAILED: Final = 1
 MISUSED: Final = 2
@@ -37,7 +51,7 @@ _COMMANDS: Final = (
     setup.migrate,
 )
 
-_GROUPS: Final = {"mails": mails.mails, "oauth": oauth.oauth}
+_GROUPS: Final = {"broker": broker.broker, "mails": mails.mails, "oauth": oauth.oauth}
 
 
 def build() -> typer.Typer:

@@ -12,7 +12,8 @@ from manager.doctor.check import Check, ok, problem
 from manager.doctor.here import blobs_checks, clock_check, key_check, ledger_file_checks, lock_check, log_check
 from manager.doctor.loops import loop_checks
 from manager.doctor.mailboxes import profile_checks
-from manager.doctor.servers import broker_checks, ledger_checks, store_checks
+from manager.doctor.rabbitmq import broker_checks
+from manager.doctor.servers import ledger_checks, store_checks
 from manager.doctor.targets import target_check
 from manager.profiles import Known, known_profiles
 

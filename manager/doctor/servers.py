@@ -1,15 +1,12 @@
-"""Checks of ledger, broker and blob store: whether they answer, and what waits in them."""
+"""Checks of ledger and blob store: whether they answer, and what stands still."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
-from structlog.typing import FilteringBoundLogger
-
 from common.blobs import BlobStoreError
-from common.broker import DEAD, FETCHED, OUTCOMES, jobs_queue
 from common.config import Config
-from common.connect import broker_url, connect_broker, open_blobs
+from common.connect import open_blobs
 from common.failures import PpsError
 from common.ledger.reader import Reader, newest_schema
 from manager.doctor.check import Check, ok, problem, warning
@@ -17,7 +14,7 @@ from manager.doctor.here import is_to_be_made
 from manager.standing import overview_of, reading
 
 SECONDS: Final = 60.0
-"""How long RabbitMQ may take in all; connecting has its own, shorter deadline."""
+"""How long the store may take in all."""
 
 _HARMLESS: Final = frozenset({"skipped", "deferred", "undeleted"})
 """Troubles that hold up single mails: by nature or by their own retries they end without a person."""
@@ -85,37 +82,3 @@ async def store_checks(config: Config) -> AsyncIterator[Check]:
         yield problem("blobs", str(error))
     else:
         yield ok("blobs", f"{config.service.blobs} lets us write, read, list and delete")
-
-
-async def broker_checks(config: Config, log: FilteringBoundLogger) -> AsyncIterator[Check]:
-    """Connect to the broker as a worker would, and look into its queues."""
-    if config.service.broker == "memory:":
-        yield ok("broker", "embedded")
-        return
-    try:
-        url = await broker_url(config.service, config.base)
-        broker = await connect_broker(url, role="doctor", log=log)
-    except PpsError as error:
-        yield problem("broker", str(error))
-        return
-    try:
-        async with asyncio.timeout(SECONDS):
-            waiting = {name: await broker.depth(name) for name in _queues(config)}
-    except TimeoutError:
-        yield problem("broker", "[service] broker: connects, but doesn't tell of its queues: see rabbitmqctl status")
-        return
-    finally:
-        await broker.close()
-    ready = sum(depth.ready for name, depth in waiting.items() if name != DEAD)
-    yield ok("broker", f"answers; {ready} messages wait")
-    for name, depth in waiting.items():
-        if name == DEAD and depth.ready:
-            yield warning(
-                "broker", f"{DEAD} holds {depth.ready} messages that nobody understood: see their reason header"
-            )
-        elif name != DEAD and depth.ready and not depth.consumers:
-            yield problem("broker", f"{depth.ready} messages wait in {name}, and nobody takes them: start its role")
-
-
-def _queues(config: Config) -> list[str]:
-    return [FETCHED, OUTCOMES, DEAD, *(jobs_queue(name) for name in config.targets)]
