@@ -81,6 +81,14 @@ class BlobStore(ABC):
         """Try all that workers do, where another machine may refuse it; raise BlobStoreError that names the key."""
         return
 
+    async def free(self) -> int | None:
+        """Return how many octets are free where blobs go; None where that has no meaning."""
+        return None
+
+    async def octets(self) -> int | None:
+        """Return the octets of all blobs; None where that can't be had cheaply. Looks at each file: ask rarely."""
+        return None
+
     @abstractmethod
     def path(self, key: str) -> Path | None:
         """Return the blob's file where it is one on this machine, else None: a Maildir may copy it without the loop."""

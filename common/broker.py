@@ -6,7 +6,7 @@ copy and the ledger is the truth. That is why the interface has no transactions,
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,6 +50,30 @@ class Depth:
 
     ready: int  # messages that wait for a consumer
     consumers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InHand:
+    """What this process has taken of a queue and not settled."""
+
+    count: int
+    oldest: float  # seconds since the first of them was begun, 0 where none was
+
+
+def all_of(hands: Collection[InHand]) -> InHand:
+    """Return what several consumptions of one queue have taken together."""
+    return InHand(count=sum(one.count for one in hands), oldest=max((one.oldest for one in hands), default=0.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerState:
+    """How this process stands with the broker: for health and metrics."""
+
+    connected: bool
+    publishing: int  # messages sent and not confirmed
+    publishing_octets: int
+    in_hand: Mapping[str, InHand]  # by queue, of each that is consumed
+    unconsumed: tuple[str, ...] = ()  # queues whose consumer is gone, for longer than it takes to get it back
 
 
 class MessageTooLargeError(ValueError):
@@ -97,6 +121,10 @@ class Broker(ABC):
     @abstractmethod
     async def depth(self, queue: str) -> Depth:
         """Return how full `queue` is; an unknown queue is empty."""
+
+    @abstractmethod
+    def state(self) -> BrokerState:
+        """Return how this process stands with the broker, without asking it."""
 
     @property
     @abstractmethod

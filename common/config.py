@@ -7,15 +7,25 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Annotated, Any, Final, Self, TypeVar
 from urllib.parse import quote, unquote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from common.broker_keys import AUTO, BrokerApi
 from common.circles import check_circles
 from common.config_errors import meant, model_complaint, nearest, toml_complaint
 from common.failures import UsageError
+from common.http_place import checked_http
+from common.key_form import Form
 from common.messages import one_line
 from common.notice_settings import Notices
 from common.profile import PROFILE_FILES, PROFILE_SECRETS, Name, Profile
@@ -69,6 +79,14 @@ class ServiceKeys(BaseModel):
     )
     host_sessions: int = Field(
         default=8, strict=True, ge=1, le=1000, description="Most POP3 sessions with one host, of all fetchers together."
+    )
+    http: Annotated[str | Mapping[str, str], BeforeValidator(checked_http), Form("text, or a table of texts")] = Field(
+        default="off",
+        description='Where /metrics, /live and /ready are shown: "off", HOST:PORT or HOST:FIRST-LAST, "*" for all '
+        "addresses; or one for each of run, fetcher, router, deliverer.",
+    )
+    profile_metrics: int = Field(
+        default=100, strict=True, ge=0, le=10_000, description="Most profiles that have metrics of their own, each."
     )
     key: Reference = Field(default="file:pps.key", description="The key that typed passwords are sealed with.")
 

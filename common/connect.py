@@ -10,11 +10,19 @@ from common.blobs import BlobStore, BlobStoreError
 from common.broker import Broker
 from common.config import Service
 from common.failures import PpsError, UsageError
+from common.metrics import NO_METRICS, Metrics
 from common.s3_address import parse_s3
 from common.secrets import is_reference, resolve
 
 
-async def connect_broker(url: str, *, role: str, log: FilteringBoundLogger, targets: Collection[str] = ()) -> Broker:
+async def connect_broker(
+    url: str,
+    *,
+    role: str,
+    log: FilteringBoundLogger,
+    targets: Collection[str] = (),
+    metrics: Metrics = NO_METRICS,
+) -> Broker:
     """Return the broker of `[service] broker`, connected; raises UsageError for the URL, PpsError for the connection.
 
     `role` is shown in RabbitMQ's list of connections; what it needs for `targets` is tried at once.
@@ -22,11 +30,11 @@ async def connect_broker(url: str, *, role: str, log: FilteringBoundLogger, targ
     if url == "memory:":
         from common.memory_broker import MemoryBroker  # noqa: PLC0415 (a cluster's workers don't need it)
 
-        return MemoryBroker(log)
+        return MemoryBroker(log, metrics=metrics)
     if url.startswith(("amqp:", "amqps:")):
         from common.rabbitmq.broker import connect_rabbitmq  # noqa: PLC0415 (memory: must not pay for importing pika)
 
-        return await connect_rabbitmq(url, role=role, log=log, targets=targets)
+        return await connect_rabbitmq(url, role=role, log=log, targets=targets, metrics=metrics)
     raise UsageError(f"[service] broker: {_scheme(url)} is neither memory: nor amqp://user:password@host:5672/vhost")
 
 

@@ -71,6 +71,14 @@ class FolderBlobs(BlobStore):
         """See BlobStore."""
         return await self.in_thread(self._sweep, time.time() - seconds)
 
+    async def free(self) -> int:
+        """See BlobStore."""
+        return await self.in_thread(self._free)
+
+    async def octets(self) -> int:
+        """See BlobStore."""
+        return await self.in_thread(self._octets)
+
     def path(self, key: str) -> Path | None:
         """See BlobStore. What isn't a lower-case UUID never becomes a path."""
         return self._root / key[-2:] / key if KEY.fullmatch(key) else None
@@ -111,6 +119,15 @@ class FolderBlobs(BlobStore):
             return path.open("rb")
         except FileNotFoundError as error:
             raise NoBlobError(key) from error
+
+    def _free(self) -> int:
+        there = next(folder for folder in (self._root, *self._root.absolute().parents) if folder.exists())
+        found = os.statvfs(there)
+        return found.f_bavail * found.f_frsize
+
+    def _octets(self) -> int:
+        shards = [folder for folder in _entries(self._root) if folder.is_dir(follow_symlinks=False)]
+        return sum(_size(entry) for shard in shards for entry in _entries(Path(shard.path)))
 
     def _sweep(self, before: float) -> list[str]:
         for entry in _files_before(self._root / _UNFINISHED, before):
@@ -193,6 +210,13 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return list(found)
     except FileNotFoundError:
         return []
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:  # removed meanwhile
+        return 0
 
 
 def _files_before(folder: Path, before: float) -> Iterator[os.DirEntry[str]]:

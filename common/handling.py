@@ -1,6 +1,7 @@
 """How messages are handled, whichever broker brought them: at most so many at once, each settled exactly once."""
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -9,10 +10,15 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from common.broker import Ack, Dead, Handler, Requeue, Settlement
+from common.broker import FETCHED, OUTCOMES, Ack, Dead, Handler, InHand, Requeue, Settlement
+from common.metrics import NO_METRICS, Metrics
+from common.metrics.definitions import WORK_SECONDS
 
 PAUSE_SECONDS: Final = 1.0
 """How long a message rests whose handler raised: a fault that stays must not spin."""
+
+
+_WORD: Final[dict[type[Settlement], str]] = {Ack: "ack", Requeue: "requeue", Dead: "dead"}
 
 
 class Delivery(ABC):
@@ -36,8 +42,15 @@ class Delivery(ABC):
 class Handling:
     """The handlers of one consumption: begins what is offered, at most `prefetch` at once, the rest in order."""
 
-    def __init__(
-        self, handler: Handler, *, prefetch: int, log: FilteringBoundLogger, freed: Callable[[], None] = lambda: None
+    def __init__(  # noqa: PLR0913 (wired by each broker, once)
+        self,
+        handler: Handler,
+        *,
+        prefetch: int,
+        log: FilteringBoundLogger,
+        freed: Callable[[], None] = lambda: None,
+        metrics: Metrics = NO_METRICS,
+        queue: str = "",
     ) -> None:
         if prefetch < 1:
             raise ValueError("prefetch counts from 1")
@@ -46,13 +59,22 @@ class Handling:
         self._log = log
         self._freed = freed  # told when a handler has ended, for a broker that hands out messages itself
         self._waiting: deque[Delivery] = deque()
-        self._running: set[asyncio.Task[None]] = set()
+        self._metrics = metrics
+        self._stage = {FETCHED: "route", OUTCOMES: "settle"}.get(queue, "deliver")
+        self._running: dict[asyncio.Task[None], float] = {}  # and since when, the oldest first
         self._stopping = asyncio.Event()
 
     @property
     def free(self) -> bool:
         """Whether a message that is offered now is begun at once."""
         return not self._stopping.is_set() and len(self._running) + len(self._waiting) < self._prefetch
+
+    @property
+    def in_hand(self) -> InHand:
+        """What was offered and is not settled."""
+        began = next(iter(self._running.values()), None)
+        oldest = 0.0 if began is None else time.monotonic() - began
+        return InHand(count=len(self._running) + len(self._waiting), oldest=oldest)
 
     def offer(self, delivery: Delivery) -> None:
         """Begin this message, or keep it until a handler is free; once stopping, give it back."""
@@ -90,7 +112,7 @@ class Handling:
         while self._waiting and len(self._running) < self._prefetch:
             delivery = self._waiting.popleft()
             task = asyncio.create_task(self._handle(delivery))
-            self._running.add(task)
+            self._running[task] = time.monotonic()
             task.add_done_callback(lambda task, delivery=delivery: self._ended(task, delivery))  # type: ignore[misc]
 
     async def _handle(self, delivery: Delivery) -> None:
@@ -106,12 +128,16 @@ class Handling:
                 delivery.ack()
 
     async def _settlement(self, body: bytes) -> Settlement:
+        began = time.monotonic()
         try:
-            return await self._handler(body)
+            settlement = await self._handler(body)
         except Exception as error:  # noqa: BLE001 (whatever it is, the message goes back: see Handler)
             self._log.error("handler_failed", error=type(error).__name__, where=_where(error))
+            self._metrics.observe(WORK_SECONDS, time.monotonic() - began, self._stage, "failed")
             await self._pause()
             return Requeue()
+        self._metrics.observe(WORK_SECONDS, time.monotonic() - began, self._stage, _WORD[type(settlement)])
+        return settlement
 
     async def _pause(self) -> None:
         try:
@@ -121,7 +147,7 @@ class Handling:
             return
 
     def _ended(self, task: asyncio.Task[None], delivery: Delivery) -> None:
-        self._running.discard(task)
+        self._running.pop(task, None)
         if task.cancelled():  # in time, or before its first step
             delivery.requeue()
         elif (error := task.exception()) is not None:

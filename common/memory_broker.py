@@ -11,15 +11,30 @@ it, and not while it merely lies here.
 """
 
 import asyncio
+import time
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from common.broker import DEAD, FETCHED, OUTCOMES, Broker, Consumption, Depth, Handler, MessageTooLargeError
+from common.broker import (
+    DEAD,
+    FETCHED,
+    OUTCOMES,
+    Broker,
+    BrokerState,
+    Consumption,
+    Depth,
+    Handler,
+    InHand,
+    MessageTooLargeError,
+    all_of,
+)
 from common.handling import Delivery, Handling
 from common.messages import MAX_MESSAGE, one_line
+from common.metrics import NO_METRICS, Metrics
+from common.metrics.definitions import CONFIRM_SECONDS, PUBLISHES
 from common.room import Room
 
 ROOM_OCTETS: Final = 32 * 1024 * 1024
@@ -72,10 +87,11 @@ class _Queue:
 class MemoryBroker(Broker):
     """Queues that live and die with this process."""
 
-    def __init__(self, log: FilteringBoundLogger, *, room: int = ROOM_OCTETS) -> None:
+    def __init__(self, log: FilteringBoundLogger, *, room: int = ROOM_OCTETS, metrics: Metrics = NO_METRICS) -> None:
         self._log = log
+        self._metrics = metrics
         self._queues: defaultdict[str, _Queue] = defaultdict(lambda: _Queue(room))
-        self._publishing: set[asyncio.Task[object]] = set()
+        self._publishing: dict[asyncio.Task[object], int] = {}  # and the octets
         self._round_trips = 0
         self._closed = False
 
@@ -89,7 +105,8 @@ class MemoryBroker(Broker):
             self._round_trips += 1
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 (coroutines run in tasks; says so to the type checker)
-        self._publishing.add(task)
+        self._publishing[task] = len(body)
+        began = time.monotonic()
         message = _Message(body=body, message_id=message_id)
         try:
             await self._put(queue, message)
@@ -97,16 +114,37 @@ class MemoryBroker(Broker):
                 await message.settled.wait()
             await asyncio.sleep(0)  # the confirmation comes later, as from any broker: publishes of one tick overlap
         finally:
-            self._publishing.discard(task)
+            del self._publishing[task]
+        self._metrics.count(PUBLISHES, queue, "ack")
+        self._metrics.observe(CONFIRM_SECONDS, time.monotonic() - began, queue)
 
     async def consume(self, queue: str, handler: Handler, *, prefetch: int) -> Consumption:
         """See Broker."""
-        return MemoryConsumption(self, self._queues[queue], handler, prefetch=prefetch, log=self._log.bind(queue=queue))
+        there = self._queues[queue]
+        handling = Handling(
+            handler,
+            prefetch=prefetch,
+            log=self._log.bind(queue=queue),
+            freed=there.dispatch,
+            metrics=self._metrics,
+            queue=queue,
+        )
+        return MemoryConsumption(self, there, handling)
 
     async def depth(self, queue: str) -> Depth:
         """See Broker."""
         found = self._queues.get(queue)
         return Depth(ready=len(found.ready), consumers=len(found.consumers)) if found else Depth(ready=0, consumers=0)
+
+    def state(self) -> BrokerState:
+        """See Broker."""
+        taken = {name: [one.in_hand for one in queue.consumers] for name, queue in self._queues.items()}
+        return BrokerState(
+            connected=not self._closed,
+            publishing=len(self._publishing),
+            publishing_octets=sum(self._publishing.values()),
+            in_hand={name: all_of(hands) for name, hands in taken.items() if hands},
+        )
 
     @property
     def blocked(self) -> bool:
@@ -175,12 +213,10 @@ class _MemoryDelivery(Delivery):
 class MemoryConsumption(Consumption):
     """A running consumer of one queue."""
 
-    def __init__(
-        self, broker: MemoryBroker, queue: _Queue, handler: Handler, *, prefetch: int, log: FilteringBoundLogger
-    ) -> None:
+    def __init__(self, broker: MemoryBroker, queue: _Queue, handling: Handling) -> None:
         self._broker = broker
         self._queue = queue
-        self._handling = Handling(handler, prefetch=prefetch, log=log, freed=queue.dispatch)
+        self._handling = handling
         queue.consumers.append(self)
         queue.dispatch()
 
@@ -188,6 +224,11 @@ class MemoryConsumption(Consumption):
     def free(self) -> bool:
         """Whether it would begin a message at once."""
         return self._handling.free
+
+    @property
+    def in_hand(self) -> InHand:
+        """What was offered and is not settled."""
+        return self._handling.in_hand
 
     def offer(self, message: _Message) -> None:
         """Begin this message."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, ClassVar, Final, TypeVar
+from uuid import UUID
 
 import msgpack
 from pydantic import ConfigDict, StrictBool, StrictBytes, StrictInt, StrictStr, TypeAdapter, ValidationError
@@ -299,6 +300,11 @@ def _policy_of(travelled: tuple[tuple[str, object], ...]) -> RoutingPolicy:
 def _require(condition: bool, complaint: str) -> None:  # noqa: FBT001 (reads as an assertion)
     if not condition:
         raise ValueError(complaint)
+
+
+def made_at(made_id: str) -> float:
+    """Return when a UUIDv7 was made, in seconds since 1970 by its maker's clock (RFC 9562, section 5.7); ValueError."""
+    return int.from_bytes(UUID(made_id).bytes[:6], "big") / 1000
 
 
 def _require_id(value: str) -> None:

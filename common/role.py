@@ -8,6 +8,8 @@ from pathlib import Path
 
 from common.config import Config, load_config, require_shared
 from common.failures import PpsError
+from common.http_place import place_of
+from common.lookout import Lookout
 from common.messages import one_line
 from common.reload import Reloader, hangups, run_reloading
 from common.unforeseen import keep_traceback
@@ -39,7 +41,8 @@ async def serve(config: Config, role: str, build: Build) -> None:
     stop = asyncio.Event()
     stop_on_signals(stop)
     changed = hangups()
-    async with opened(config, role=role) as parts:
+    async with opened(config, role=role, shown=place_of(role, config.service.http) is not None) as parts:
+        lookout = await Lookout.open(parts, role=role, ending=stop)
         parts.log.info("worker_started")
-        workers = await build(parts)
+        workers = [*await build(parts), lookout]
         await run_reloading(Reloader(parts=parts, workers=workers, syncs=role == "fetcher"), stop, changed)

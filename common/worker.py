@@ -16,6 +16,7 @@ from common.config import Config
 from common.connect import broker_url, checked_blobs, connect_broker
 from common.ledger import Ledger
 from common.log import Destination, logger_to
+from common.metrics import Metrics, new_metrics
 
 STOP_SECONDS: Final = 20.0
 """How long all workers of a process may take to finish or hand back; what is left is cut, and all ends within 30 s."""
@@ -53,21 +54,34 @@ class Parts:
     blobs: BlobStore
     log: FilteringBoundLogger
     destination: Destination  # of the log
+    metrics: Metrics
 
 
 @asynccontextmanager
-async def opened(config: Config, *, role: str) -> AsyncIterator[Parts]:
-    """Open log, ledger, broker and blobs, and close them in reverse; raises PpsError that names the key."""
+async def opened(config: Config, *, role: str, shown: bool = False) -> AsyncIterator[Parts]:
+    """Open log, ledger, broker and blobs, and close them in reverse; raises PpsError that names the key.
+
+    `shown`: whether metrics are kept, for somebody to look at.
+    """
     service = config.service
+    metrics = new_metrics(shown=shown)
     destination = Destination(service.log, config.base)
     log = logger_to(destination).bind(role=role)
     ledger = await Ledger.open(service.ledger, base=config.base, log=log, role=role)
     try:
         url = await broker_url(service, config.base)
-        broker = await connect_broker(url, role=role, log=log, targets=config.targets)
+        broker = await connect_broker(url, role=role, log=log, targets=config.targets, metrics=metrics)
         try:
             blobs = await checked_blobs(service, config.base, log)
-            yield Parts(config=config, ledger=ledger, broker=broker, blobs=blobs, log=log, destination=destination)
+            yield Parts(
+                config=config,
+                ledger=ledger,
+                broker=broker,
+                blobs=blobs,
+                log=log,
+                destination=destination,
+                metrics=metrics,
+            )
         finally:
             await broker.close()
     finally:

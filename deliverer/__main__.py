@@ -27,6 +27,7 @@ async def build(parts: Parts) -> tuple[Worker, ...]:
         targets=await maker.make(parts.config, {}),
         log=parts.log,
         make=maker.make,
+        metrics=parts.metrics,
     )
     notifier = Notifier(
         settings=parts.config.notices,

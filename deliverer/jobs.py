@@ -1,6 +1,7 @@
 """What is done with one job: claim → deliver → outcome → ack, in this order."""
 
 import asyncio
+import contextlib
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from common.blobs import BlobStore, NoBlobError
 from common.broker import OUTCOMES, Ack, Broker, Dead, Requeue, Settlement
 from common.crashpoints import reach
-from common.failures import Scope
+from common.failures import Scope, names_no_user
 from common.ledger import Ledger
 from common.ledger.records import Claim
 from common.messages import (
@@ -22,8 +23,11 @@ from common.messages import (
     UndecodableError,
     decode,
     encode,
+    made_at,
     one_line,
 )
+from common.metrics import NO_METRICS, Metrics
+from common.metrics.definitions import DELIVERIES, DELIVERY_SECONDS
 from deliverer.attempt import Attempt
 from deliverer.breaker import Breaker
 from deliverer.claim import JobClaim, to_the_end
@@ -38,6 +42,7 @@ class Services:
     broker: Broker
     ledger: Ledger
     blobs: BlobStore
+    metrics: Metrics = NO_METRICS
 
 
 class Jobs:
@@ -54,6 +59,7 @@ class Jobs:
         self._broker = services.broker
         self._ledger = services.ledger
         self._blobs = services.blobs
+        self._metrics = services.metrics
         self._log = log
         self._undoable: set[asyncio.Task[object]] = set()  # handlers whose mail has not come to its final step
 
@@ -139,6 +145,7 @@ class Jobs:
 
     async def _conclude(self, job: DeliveryJob, attempt: Attempt) -> None:
         self._report(job, attempt)
+        self._count(job, attempt)
         if attempt.result is not Result.DELIVERED:
             await self._keep_bytes(job)
         # Once something was sent, how it went must become known: a cancellation waits for the confirmation.
@@ -154,6 +161,16 @@ class Jobs:
             await self._blobs.put(job.mail_id, job.content.data)  # one that is there may be damaged
         except OSError as error:
             self._log.error("blob_not_written", mail=job.mail_id, error=error.strerror)
+
+    def _count(self, job: DeliveryJob, attempt: Attempt) -> None:
+        transport = self.target.transport
+        no_user = attempt.result is Result.REFUSED and names_no_user(attempt.code, attempt.enhanced, attempt.stage)
+        redirected = no_user and job.recipient != job.fallback
+        self._metrics.count(DELIVERIES, transport, "redirected" if redirected else attempt.result)
+        if attempt.result is Result.DELIVERED:
+            with contextlib.suppress(ValueError):  # an id that came over a queue, and is no UUID
+                listed_at = made_at(job.mail_id)  # that is when a mail gets its id
+                self._metrics.observe(DELIVERY_SECONDS, max(0.0, time.time() - listed_at), transport)
 
     def _report(self, job: DeliveryJob, attempt: Attempt) -> None:
         self._log.info(

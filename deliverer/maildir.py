@@ -35,6 +35,7 @@ class MaildirTarget(Target):
 
     def __init__(self, url: TargetUrl, options: TargetOptions, *, installation: str) -> None:
         self.refused_to = options.refused_to
+        self.transport = url.transport
         self._url = url
         self._installation = installation
         self._received = options.received

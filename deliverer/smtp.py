@@ -31,6 +31,7 @@ class SmtpTarget(Target):
     ) -> None:
         self.most_in_doubt = options.connections
         self.refused_to = options.refused_to
+        self.transport = settings.url.transport
         self._settings = settings
         self._installation = installation
         self._received = options.received

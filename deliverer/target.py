@@ -51,6 +51,9 @@ class Target(ABC):
     """How many mails may be past the step that can't be taken back while nobody but us knows how it went: as many may
     come twice if we die then. None: any number, for none would."""
 
+    transport: str = ""
+    """How it is spoken to, as its URL's scheme says: what is counted is told apart by it."""
+
     refused_to: str = ""
     """The target that takes what this one refuses for good; "": a person must look."""
 

@@ -14,6 +14,7 @@ from common.blobs import BlobStore
 from common.broker import Broker
 from common.config import Config
 from common.ledger import Ledger
+from common.metrics import NO_METRICS, Metrics
 from deliverer.breaker import Breaker
 from deliverer.jobs import Jobs, Services
 from deliverer.lane import Lane, first_of
@@ -50,8 +51,9 @@ class DelivererWorker:
         log: FilteringBoundLogger,
         prefetch: int = 100,
         make: MakeTargets = _unchanged,
+        metrics: Metrics = NO_METRICS,
     ) -> None:
-        self._services = Services(broker=broker, ledger=ledger, blobs=blobs)
+        self._services = Services(broker=broker, ledger=ledger, blobs=blobs, metrics=metrics)
         self._targets = dict(targets)
         self._log = log
         self._prefetch = prefetch

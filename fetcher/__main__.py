@@ -25,6 +25,7 @@ async def build(parts: Parts, *, names: frozenset[str] | None = None) -> tuple[W
         log=parts.log,
         passwords=Passwords(ledger=parts.ledger, key=parts.config.service.key, base=parts.config.base),
         base=parts.config.base,
+        metrics=parts.metrics,
     )
     service = parts.config.service
     polling = FetcherWorker(at, sessions=service.sessions, host_sessions=service.host_sessions, names=names)

@@ -6,7 +6,7 @@ Without QUIT the server deletes nothing, so in any doubt the connection is dropp
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, Self, TypeVar
 
@@ -14,7 +14,7 @@ from common.failures import PollError, PollResult
 from common.ledger.records import HostMemory
 from common.profile import Auth, Tls
 from common.secrets import Secret
-from fetcher.dialogue import Dialogue
+from fetcher.dialogue import Dialogue, open_dialogue
 from fetcher.legacy import explained
 from fetcher.link import Link
 from fetcher.pop3 import (
@@ -30,7 +30,7 @@ from fetcher.pop3 import (
 )
 from fetcher.sign_in import Account, SignIn
 from fetcher.silence import patience, tls_wanted, waits_for_tls
-from fetcher.streams import Limits, connect, upgraded
+from fetcher.streams import Limits, upgraded
 from fetcher.tls import LegacyTlsError, check_fingerprint, client_context, is_loopback, needs_encryption
 
 WINDOWS: Final = (16, 4, 1)
@@ -92,13 +92,13 @@ class Connection:
     @classmethod
     async def _opened(cls, link: Link, limits: Limits, memory: HostMemory) -> Self:
         context = client_context(link.trust, link.server) if link.implicit_tls else None
-        connection = cls(await _dialogue(link, context, limits), memory)
+        connection = cls(await open_dialogue(link, context, limits), memory)
         try:
             await connection._greet(link, limits)
             if not connection.hung_up_on_capa and not await connection._knows_capa():
                 connection.hung_up_on_capa = True
                 connection.abort()
-                connection._dialogue = await _dialogue(link, context, limits)
+                connection._dialogue = await open_dialogue(link, context, limits)
                 await connection._greet(link, limits)
             if not link.implicit_tls and link.tls is not Tls.NONE:
                 await connection._encrypt(link)
@@ -117,6 +117,11 @@ class Connection:
     def encryption(self) -> ssl.SSLObject | None:
         """What the connection is encrypted with, if it is."""
         return self._dialogue.streams.ssl
+
+    @property
+    def took(self) -> Mapping[str, float]:
+        """Seconds to connect, and for the TLS handshake."""
+        return self._dialogue.streams.took
 
     @property
     def broke_ahead(self) -> bool:
@@ -330,18 +335,6 @@ class Connection:
         self._dialogue = Dialogue(self.server, encrypted, limits)  # what was said in cleartext doesn't count
         check_fingerprint(link.trust, encrypted.ssl, self.server)
         await self._ask_capabilities()
-
-
-async def _dialogue(link: Link, context: ssl.SSLContext | None, limits: Limits) -> Dialogue:
-    """Connect; with a context, to a server whose certificate is then known to be a right one."""
-    streams = await connect(link, context, limits)
-    if context is not None:
-        try:
-            check_fingerprint(link.trust, streams.ssl, link.server)
-        except PollError:
-            streams.close()
-            raise
-    return Dialogue(link.server, streams, limits)
 
 
 def _groups(numbers: Sequence[int], size: int) -> Iterator[Sequence[int]]:

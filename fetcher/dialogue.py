@@ -12,8 +12,10 @@ from typing import Final
 
 from common.failures import PollError, PollResult
 from common.server import Server
+from fetcher.link import Link
 from fetcher.pop3 import Challenge, Chunk, DesynchronisedError, End, Event, Expect, Reader, Status
-from fetcher.streams import READ_OCTETS, Limits, Streams, cause
+from fetcher.streams import READ_OCTETS, Limits, Streams, cause, connect
+from fetcher.tls import check_fingerprint
 
 NO_CERTIFICATE: Final = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
 
@@ -197,3 +199,15 @@ class Dialogue:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+async def open_dialogue(link: Link, context: ssl.SSLContext | None, limits: Limits) -> Dialogue:
+    """Connect; with a context, to a server whose certificate is then known to be a right one."""
+    streams = await connect(link, context, limits)
+    if context is not None:
+        try:
+            check_fingerprint(link.trust, streams.ssl, link.server)
+        except PollError:
+            streams.close()
+            raise
+    return Dialogue(link.server, streams, limits)

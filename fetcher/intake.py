@@ -12,6 +12,8 @@ from common.broker import FETCHED, Broker
 from common.ledger import Ledger, RowRejectedError
 from common.ledger.records import Fetched, FetchedMail, KnownMail, Lease
 from common.messages import Content, MailFetched, encode
+from common.metrics import NO_METRICS, Metrics
+from common.metrics.definitions import BYTES_FETCHED, MAILS_FETCHED
 from common.passwords import Passwords
 from common.routing_policy import RoutingPolicy
 from fetcher.grants import Grants
@@ -33,6 +35,7 @@ class Workplace:
     log: FilteringBoundLogger
     passwords: Passwords
     base: Path  # where relative paths of CA files begin
+    metrics: Metrics = NO_METRICS
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,6 +91,8 @@ class Intake:
         await self.at.broker.publish(FETCHED, encode(message), message_id=message.mail_id)
         crashpoints.reach("fetcher.after_confirm")  # costs nothing: the queue has it
         self.fetched += 1
+        self.at.metrics.count(MAILS_FETCHED)
+        self.at.metrics.count(BYTES_FETCHED, by=content.size)
         self.log.info("mail_fetched", mail=pair.known.mail_id, octets=content.size, fetches=pair.known.fetches)
 
     async def _record(self, known: KnownMail, incoming: Incoming) -> bool:

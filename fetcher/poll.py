@@ -9,6 +9,7 @@ from common.ledger import LeaseLostError
 from common.ledger.hosts import HostNote
 from common.ledger.records import Lease
 from common.ledger.schedule import PollEnd
+from common.metrics.definitions import POLL_SECONDS, POLLS, POP3_SESSIONS
 from common.secrets import Secret
 from fetcher.allowance import Allowance
 from fetcher.connection import WINDOWS, Connection
@@ -77,6 +78,7 @@ class Poll:
             error = f"{error}; polls have stopped: once that is mended, `pps pull {lease.profile.name}` begins again"
         recorded = PollEnd(lease=lease, result=result, error=error, due_in=due_in, login_delay=self._login_delay)
         await self._at.ledger.end_poll(recorded)
+        self._at.metrics.count(POLLS, result)
         done = {} if end is None else {"listed": end.listed, "fetched": end.fetched, "deleted": end.deleted}
         note = self._log.info if end is not None and error is None else self._log.warning
         note("poll_ended", result=result.value, error=error, next_in=None if due_in is None else round(due_in), **done)
@@ -139,9 +141,14 @@ class Poll:
         link = await link_of(profile, base=self._at.base)
         secret = password or await self._at.grants.access_token(profile)  # before a server waits for it
         connection = await Connection.open(link, memory=lease.memory)
+        metrics = self._at.metrics
+        metrics.shift(POP3_SESSIONS, 1)
         try:
+            for phase, seconds in connection.took.items():
+                metrics.observe(POLL_SECONDS, seconds, phase)
             self._login_delay = connection.capabilities.login_delay
-            await self._sign_in(connection, secret)
+            with metrics.timed(POLL_SECONDS, "auth"):
+                await self._sign_in(connection, secret)
             self._login_delay = await connection.own_login_delay()
             if connection.hung_up_on_capa:
                 await self._at.ledger.remember_host(HostNote(host=profile.host, hangs_up_on_capa=True))
@@ -159,6 +166,7 @@ class Poll:
                 await self._step_down(connection.window)
             raise
         finally:
+            metrics.shift(POP3_SESSIONS, -1)
             connection.abort()  # after QUIT it only closes; before it, it deletes nothing
 
     async def _step_down(self, window: int) -> None:

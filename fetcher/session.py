@@ -13,6 +13,7 @@ from common.failures import PollError, PollResult
 from common.ledger import LeaseLostError, reading
 from common.ledger.records import Lease, ListedMail
 from common.messages import one_line
+from common.metrics.definitions import DELETES_WITHHELD, MAILS_DELETED, POLL_SECONDS
 from fetcher.allowance import Allowance
 from fetcher.connection import Connection, Retrieved
 from fetcher.digests import is_folder_data
@@ -88,14 +89,20 @@ class Session:
 
     async def run(self) -> SessionEnd:
         """List, retrieve, settle, delete, quit; raises PollError, LeaseLostError, PpsError."""
-        todo = await self._list()
+        timed = self.at.metrics.timed
+        with timed(POLL_SECONDS, "list"):
+            todo = await self._list()
         self.waiter = self.at.settler.open_waiter(self.lease.profile.target)
         try:
-            certain = await verified(self, todo.verify)
-            await verified(self, todo.doubt, by_header=True)
-            await self._retrieve(todo.retrieve)
-            await self._settle()
-            await self._finish(certain, todo.keep)
+            with timed(POLL_SECONDS, "retrieve"):
+                certain = await verified(self, todo.verify)
+                await verified(self, todo.doubt, by_header=True)
+                await self._retrieve(todo.retrieve)
+            with timed(POLL_SECONDS, "settle"):
+                await self._settle()
+            self._withhold("unverified", len(todo.verify) - len(certain))
+            with timed(POLL_SECONDS, "quit"):
+                await self._finish(certain, todo.keep)
         finally:
             self.at.settler.close_waiter(self.waiter)
         return self.end
@@ -265,6 +272,7 @@ class Session:
         in_hand = self.intake.in_hand
         earlier = {pair.known.mail_id for pair in certain if pair.known.deletable}
         done = await self.at.ledger.deletable(sorted({*in_hand, *earlier}))  # a copy may have got a recipient meanwhile
+        self._withhold("undelivered", len(earlier - done))
         certain = [pair for pair in certain if pair.known.mail_id in done or pair.known.mail_id not in earlier]
         fresh = [in_hand[mail_id] for mail_id in sorted(done & in_hand.keys())]
         self.end.unsettled += len(self.waiter.pending)
@@ -275,16 +283,26 @@ class Session:
         if self.connection.retrieved - ids.keys():
             await self.connection.reset()  # some servers delete at QUIT whatever was retrieved
         if ids and not await self.at.ledger.renew_lease(self.lease):
+            self._withhold("lease_lost", len(ids))
             raise LeaseLostError  # before the first DELE: another fetcher may work on what these numbers name
         deleted = await self.connection.delete(sorted(ids))
+        self.at.metrics.count(MAILS_DELETED, "refused", by=len(ids) - len(deleted))
         crashpoints.reach("fetcher.after_dele")  # costs nothing: without QUIT the server keeps them all
-        await self.connection.quit()
+        try:
+            await self.connection.quit()
+        except PollError:
+            self.at.metrics.count(MAILS_DELETED, "unconfirmed", by=len(deleted))
+            raise
         crashpoints.reach("fetcher.after_quit")  # the next listing tells
         await self._record_deleted([ids[number] for number in deleted])
+
+    def _withhold(self, reason: str, mails: int) -> None:
+        self.at.metrics.count(DELETES_WITHHELD, reason, by=mails)
 
     async def _record_deleted(self, mail_ids: Sequence[str]) -> None:
         await self.at.ledger.record_deleted(self.lease, mail_ids)
         self.end.deleted += len(mail_ids)
+        self.at.metrics.count(MAILS_DELETED, "ok", by=len(mail_ids))
         for mail_id in mail_ids:
             self.log.info("mail_deleted", mail=mail_id)
         try:

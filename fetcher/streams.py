@@ -6,7 +6,8 @@ import errno
 import os
 import socket
 import ssl
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from common.failures import PollError, PollResult
@@ -39,6 +40,7 @@ class Streams:
     writer: asyncio.StreamWriter
     peer: str | None  # None: behind a proxy
     underneath: asyncio.StreamWriter | None = None  # of a connection that began without TLS: collected, it would close
+    took: dict[str, float] = field(default_factory=dict)  # seconds to connect, and for the TLS handshake
 
     @property
     def encrypted(self) -> bool:
@@ -64,9 +66,10 @@ class Streams:
 async def connect(link: Link, context: ssl.SSLContext | None, limits: Limits) -> Streams:
     """Connect, with TLS from the first byte if there is a context; raises PollError."""
     server = link.server
+    began = time.monotonic()
     try:
         async with asyncio.timeout(limits.connect):
-            reader, writer = await _opened(link, context, limits)
+            reader, writer, connected_at = await _opened(link, context, limits)
     except TimeoutError:
         raise PollError(PollResult.NETWORK, f"{server}: no connection in {limits.connect:.0f} s") from None
     except ssl.SSLError as error:
@@ -74,24 +77,38 @@ async def connect(link: Link, context: ssl.SSLContext | None, limits: Limits) ->
     except OSError as error:
         raise PollError(PollResult.NETWORK, f"{server}: {_unreachable(error)}") from error
     peer = None if link.proxy is not None else str(writer.get_extra_info("peername")[0])
-    return Streams(reader, writer, peer)
+    handshake = {} if context is None else {"tls": time.monotonic() - connected_at}
+    return Streams(reader, writer, peer, took={"connect": connected_at - began, **handshake})
 
 
 async def _opened(
     link: Link, context: ssl.SSLContext | None, limits: Limits
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, float]:
+    """Return both directions, and when the connection was there and the handshake began."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=READ_OCTETS, loop=loop)
+    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    connected_at = 0.0
+
+    def connected() -> asyncio.StreamReaderProtocol:  # is called between the two
+        nonlocal connected_at
+        connected_at = time.monotonic()
+        return protocol
+
     host, port = link.server.host, link.server.port
     named = host if context is not None else None
     if link.proxy is None:
-        return await asyncio.open_connection(
-            host, port, ssl=context, server_hostname=named, happy_eyeballs_delay=0.25, limit=READ_OCTETS
+        transport, _ = await loop.create_connection(
+            connected, host, port, ssl=context, server_hostname=named, happy_eyeballs_delay=0.25
         )
-    connected = await connect_through(link.proxy, link.server, limits.connect)
-    try:
-        return await asyncio.open_connection(sock=connected, ssl=context, server_hostname=named, limit=READ_OCTETS)
-    except BaseException:
-        connected.close()
-        raise
+    else:
+        through = await connect_through(link.proxy, link.server, limits.connect)
+        try:
+            transport, _ = await loop.create_connection(connected, sock=through, ssl=context, server_hostname=named)
+        except BaseException:
+            through.close()
+            raise
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop), connected_at
 
 
 async def upgraded(streams: Streams, context: ssl.SSLContext, link: Link, limits: Limits) -> Streams:
@@ -100,6 +117,7 @@ async def upgraded(streams: Streams, context: ssl.SSLContext, link: Link, limits
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=READ_OCTETS, loop=loop)
     protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    began = time.monotonic()
     try:
         async with asyncio.timeout(limits.connect):
             transport = await loop.start_tls(streams.writer.transport, protocol, context, server_hostname=server.host)
@@ -113,7 +131,8 @@ async def upgraded(streams: Streams, context: ssl.SSLContext, link: Link, limits
         raise PollError(PollResult.TLS, f"{server}: the TLS handshake was cut")
     protocol.connection_made(transport)
     writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-    return replace(streams, reader=reader, writer=writer, underneath=streams.writer)
+    took = {**streams.took, "tls": time.monotonic() - began}
+    return replace(streams, reader=reader, writer=writer, underneath=streams.writer, took=took)
 
 
 def _unreachable(error: OSError) -> str:

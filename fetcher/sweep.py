@@ -13,8 +13,10 @@ from common.failures import PpsError
 from common.header import split_header
 from common.ledger import Ledger, reading
 from common.ledger.records import PlannedDelivery
-from common.ledger.sweeping import BATCH, Return, StaleMail
+from common.ledger.sweeping import BATCH, DueDelivery, Return, StaleMail
 from common.messages import MAX_HEADER, Blob, DeliveryJob, MailFetched, encode
+from common.metrics import NO_METRICS, Metrics
+from common.metrics.definitions import SWEPT
 from common.profile import Profile
 
 INTERVAL_SECONDS: Final = 5.0
@@ -32,7 +34,7 @@ ORPHAN_SECONDS: Final = 7 * 86_400
 class Sweeper:
     """Publishes due deliveries, sends lost messages' mail back to be fetched, removes what is past its keeping."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (wired once, by hand)
         self,
         *,
         broker: Broker,
@@ -40,7 +42,9 @@ class Sweeper:
         blobs: BlobStore,
         targets: Collection[str],
         log: FilteringBoundLogger,
+        metrics: Metrics = NO_METRICS,
     ) -> None:
+        self._metrics = metrics
         self._targets = targets  # that the configuration names, now
         self._broker = broker
         self._ledger = ledger
@@ -90,7 +94,7 @@ class Sweeper:
         taken = await self._ledger.take_due()
         paused = await self._ledger.paused_targets() if taken else {}
         wanted = [
-            due.planned
+            due
             for due in taken
             if due.planned.target not in paused
             and (
@@ -101,10 +105,11 @@ class Sweeper:
             )
         ]
         full: set[str] = set()
-        missing = [planned for planned in wanted if not await self._serve(planned, full)]
+        missing = [due.planned for due in wanted if not await self._serve(due, full)]
         if missing:
             ids = tuple(planned.delivery_id for planned in missing)
             await self._ledger.fetch_again(Return(delivery_ids=ids, counted=not began_empty))
+            self._metrics.count(SWEPT, "sent_back", by=len(missing))
         return len(taken) == BATCH
 
     def _is_orphaned(self, planned: PlannedDelivery) -> bool:
@@ -121,17 +126,23 @@ class Sweeper:
         if missing:
             ids = tuple(stale.mail_id for stale in missing)
             await self._ledger.fetch_again(Return(mail_ids=ids, counted=not began_empty))
+            self._metrics.count(SWEPT, "sent_back", by=len(missing))
         return len(taken) == BATCH
 
     async def _job_is_gone(self, queue: str, age: int) -> bool:
         """Whether no message can be waiting there: the queue has nothing ready, or it is too long ago in any case."""
         return age >= IN_ANY_CASE_MS or (await self._broker.depth(queue)).ready == 0
 
-    async def _serve(self, planned: PlannedDelivery, full: set[str]) -> bool:
+    async def _serve(self, due: DueDelivery, full: set[str]) -> bool:
         """Publish an attempt from the blob; False: there is none, or nobody would take it."""
+        planned = due.planned
         if self._is_orphaned(planned) or not await self._blobs.exists(planned.mail_id):
             return False
-        if planned.target not in full and not await self._publish_job(planned):
+        if planned.target in full:
+            return True
+        if await self._publish_job(planned):
+            self._metrics.count(SWEPT, "retry" if due.retry else "job")
+        else:
             full.add(planned.target)  # looked at again when its time comes; other targets don't wait for its room
         return True
 
@@ -180,6 +191,7 @@ class Sweeper:
             fetched_at=stale.fetched_at,
         )
         if await publish_within(ROOM_SECONDS, self._broker, FETCHED, encode(message), message_id=stale.mail_id):
+            self._metrics.count(SWEPT, "mail")
             self._log.info("mail_swept", mail=stale.mail_id)
         return True  # without room, it is looked at again later
 
@@ -200,5 +212,7 @@ class Sweeper:
         needed = await self._ledger.read(lambda connection: reading.needed_blobs(connection, old)) if old else set()
         orphans = set(old) - needed
         await self._blobs.delete(*orphans)
+        self._metrics.count(SWEPT, "pruned", by=pruned)
+        self._metrics.count(SWEPT, "blob", by=len(orphans))
         if pruned or orphans:
             self._log.info("house_kept", mails_pruned=pruned, blobs_removed=len(orphans))

@@ -7,6 +7,7 @@ from typing import Final
 
 from common.config import Config
 from common.failures import PpsError
+from common.metrics.definitions import SCHEDULE_LAG
 from fetcher.intake import Workplace
 from fetcher.poll import Poll
 from fetcher.sweep import Sweeper
@@ -36,7 +37,14 @@ class FetcherWorker:
     async def run(self, stop: asyncio.Event) -> None:
         """Poll and sweep until `stop` is set; then let polls end, or break them off."""
         at = self._at
-        sweeper = Sweeper(broker=at.broker, ledger=at.ledger, blobs=at.blobs, targets=at.targets, log=self._log)
+        sweeper = Sweeper(
+            broker=at.broker,
+            ledger=at.ledger,
+            blobs=at.blobs,
+            targets=at.targets,
+            log=self._log,
+            metrics=at.metrics,
+        )
         await sweeper.begin()
         sweeping = asyncio.create_task(sweeper.run(self._at.settler.redirected))
         scheduling = asyncio.create_task(self._schedule(stop))
@@ -88,6 +96,7 @@ class FetcherWorker:
             return
         leases = await self._at.ledger.claim_due(self._owner, free, self._names, per_host=self._host_sessions)
         for lease in leases:
+            self._at.metrics.observe(SCHEDULE_LAG, lease.lag)
             task = asyncio.create_task(Poll(self._at, lease, stop).run(), name=f"poll-{lease.profile.name}")
             self._polls.add(task)
             task.add_done_callback(self._ended)

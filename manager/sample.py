@@ -29,6 +29,8 @@ log    = "pop3.log"                    # JSON lines, rotated; "-" is stderr
 # blobs_access_key = "file:s3.id"      # without these two: the AWS_… variables, or the role of the machine
 # blobs_secret_key = "file:s3.secret"
 # blobs_ca = "store-ca.pem"            # trust these certificates, too
+# http = "127.0.0.1:9400"              # /metrics, /live and /ready, on this machine alone; "*:9400": for everybody
+# profile_metrics = 100                # with more profiles than these, none has metrics of its own
 key    = "file:pps.key"                # seals passwords that are typed; keep a copy of it apart from the ledger's
 
 # A target takes mail for the local users. There may be several, each with its own name.

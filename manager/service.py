@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from common.config import MANAGED_BY_FILE, Config
+from common.http_place import place_of
 from common.lock import Reloads, Tell, alone, is_single
+from common.lookout import Lookout
 from common.reload import Reloader, hangups, run_reloading
 from common.worker import Parts, Worker, opened, stop_on_signals
 
@@ -18,11 +20,13 @@ async def run_service(config: Config, *, roles: set[str]) -> int:
     changed = hangups()
     syncs = "fetcher" in roles
     with single(config) as tell:
-        async with opened(config, role="+".join(sorted(roles))) as parts:
+        role = next(iter(roles)) if len(roles) == 1 else "run"
+        async with opened(config, role=role, shown=place_of(role, config.service.http) is not None) as parts:
+            lookout = await Lookout.open(parts, role=role, ending=stop)
             if syncs:
                 await parts.ledger.sync_profiles(config.profiles, managed_by=MANAGED_BY_FILE)
             parts.log.info("worker_started", profiles=len(config.profiles))
-            workers = await compose(parts, roles)
+            workers = [*await compose(parts, roles), lookout]
             reloader = Reloader(parts=parts, workers=workers, syncs=syncs, told=Reloads(tell))
             await run_reloading(reloader, stop, changed)
     return 0

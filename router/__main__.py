@@ -9,7 +9,10 @@ from router.work import RouterWorker
 
 async def build(parts: Parts) -> tuple[Worker, ...]:
     """Return what routes."""
-    return (RouterWorker(broker=parts.broker, ledger=parts.ledger, blobs=parts.blobs, log=parts.log),)
+    router = RouterWorker(
+        broker=parts.broker, ledger=parts.ledger, blobs=parts.blobs, log=parts.log, metrics=parts.metrics
+    )
+    return (router,)
 
 
 if __name__ == "__main__":

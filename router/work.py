@@ -24,6 +24,8 @@ from common.messages import (
     decode,
     encode,
 )
+from common.metrics import NO_METRICS, Metrics
+from common.metrics.definitions import COPIES_JOINED, ROUTED
 from router.fingerprint import fingerprint_of
 from router.headers import fields_of
 from router.loops import loop_reason
@@ -43,14 +45,22 @@ PREFETCH: Final = 500
 class RouterWorker:
     """Consumes fetched mails, `prefetch` at a time, so that their ledger writes share commits."""
 
-    def __init__(
-        self, *, broker: Broker, ledger: Ledger, blobs: BlobStore, log: FilteringBoundLogger, prefetch: int = PREFETCH
+    def __init__(  # noqa: PLR0913 (wired once, by hand)
+        self,
+        *,
+        broker: Broker,
+        ledger: Ledger,
+        blobs: BlobStore,
+        log: FilteringBoundLogger,
+        prefetch: int = PREFETCH,
+        metrics: Metrics = NO_METRICS,
     ) -> None:
         self._broker = broker
         self._ledger = ledger
         self._blobs = blobs
         self._log = log
         self._prefetch = prefetch
+        self._metrics = metrics
         self._full: dict[str, float] = {}  # queues without room, and until when
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -82,7 +92,7 @@ class RouterWorker:
         reach("router.after_ledger")  # a crash from here to the ack costs a route again: the same rows, the same jobs
         await self._publish(mail, route.deliveries)
         reach("router.after_publish")
-        _report(log, recipients, routed, route)
+        self._report(log, recipients, routed, route)
         return Ack()
 
     def _decide(self, mail: MailFetched, log: FilteringBoundLogger) -> tuple[Recipients, RoutedMail]:
@@ -128,6 +138,25 @@ class RouterWorker:
         if isinstance(job.content, Inline):
             await self._keep(job.mail_id, job.content)
         self._log.info("job_left_to_sweeper", mail=job.mail_id, delivery=job.delivery_id, target=job.target)
+
+    def _report(self, log: FilteringBoundLogger, recipients: Recipients, routed: RoutedMail, route: Route) -> None:
+        if route.stale:
+            log.info("mail_stale", fetches=routed.fetches)
+        elif routed.quarantine is not None:
+            log.warning("mail_quarantined", reason=routed.quarantine)
+        else:
+            rules = tuple(str(recipient.rule) for recipient in recipients.recipients)
+            for rule in rules:
+                self._metrics.count(ROUTED, rule)
+            self._metrics.count(COPIES_JOINED, by=route.joined)
+            log.info(
+                "mail_routed",
+                recipients=recipients.addresses,
+                rules=rules,
+                joined=route.joined,
+                fallback=recipients.fallback,
+                why=recipients.why,
+            )
 
     async def _content(self, mail: MailFetched, jobs: int) -> Content:
         """Return the content as so many jobs carry it: many copies of a large mail are one blob."""
@@ -200,19 +229,3 @@ def _routed(
         source_host=mail.source_host,
         quarantine=quarantine,
     )
-
-
-def _report(log: FilteringBoundLogger, recipients: Recipients, routed: RoutedMail, route: Route) -> None:
-    if route.stale:
-        log.info("mail_stale", fetches=routed.fetches)
-    elif routed.quarantine is not None:
-        log.warning("mail_quarantined", reason=routed.quarantine)
-    else:
-        log.info(
-            "mail_routed",
-            recipients=recipients.addresses,
-            rules=tuple(str(recipient.rule) for recipient in recipients.recipients),
-            joined=route.joined,
-            fallback=recipients.fallback,
-            why=recipients.why,
-        )

@@ -214,6 +214,7 @@ def _lease(row: AnyRow, profile: Profile, claim: _Claim) -> Lease:
         auth_failures=row.auth_failures,
         memory=HostMemory() if host is None else host.memory(claim.time),
         hides=row.hides,
+        lag=(claim.time - row.due_at) / 1000,
     )
 
 

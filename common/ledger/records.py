@@ -58,6 +58,8 @@ class Lease:
     memory: HostMemory = HostMemory()
     hides: bool = False  # the server was seen to hide mail that was retrieved
 
+    lag: float = 0.0  # seconds from its time to its claim
+
     @property
     def hides_mail(self) -> bool:
         """Whether the only copy of a retrieved mail is ours, by the profile's word or by what was seen."""

@@ -2,13 +2,18 @@
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 
 from structlog.typing import FilteringBoundLogger
 
 from common.backoff import back_off
-from common.broker import Broker, Consumption, Depth, Handler
+from common.broker import Broker, BrokerState, Consumption, Depth, Handler, InHand, all_of
+from common.handling import Handling
+from common.metrics import NO_METRICS, Metrics
+from common.metrics.definitions import BROKER_RECONNECTS
 from common.rabbitmq.address import parse_address
 from common.rabbitmq.channel import NOT_FOUND, ChannelLostError
 from common.rabbitmq.consumption import RabbitConsumption
@@ -19,7 +24,12 @@ from common.rabbitmq.rights import Permit, lacks_of, require_rights
 
 
 async def connect_rabbitmq(
-    url: str, *, role: str, log: FilteringBoundLogger, targets: Collection[str] = ()
+    url: str,
+    *,
+    role: str,
+    log: FilteringBoundLogger,
+    targets: Collection[str] = (),
+    metrics: Metrics = NO_METRICS,
 ) -> "RabbitBroker":
     """Connect to the cluster that `url` names.
 
@@ -27,7 +37,7 @@ async def connect_rabbitmq(
     """
     # Each fault that pika would log reaches us as an exception or callback, and is logged once where it is handled.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
-    broker = RabbitBroker(Permit(address=parse_address(url), role=role), log=log)
+    broker = RabbitBroker(Permit(address=parse_address(url), role=role), log=log, metrics=metrics)
     try:
         await broker.open(targets)
     except BaseException:
@@ -39,12 +49,15 @@ async def connect_rabbitmq(
 class RabbitBroker(Broker):
     """A broker that outlives us: `volatile` is false."""
 
-    def __init__(self, permit: Permit, *, log: FilteringBoundLogger) -> None:
+    def __init__(self, permit: Permit, *, log: FilteringBoundLogger, metrics: Metrics = NO_METRICS) -> None:
+        metrics.count(BROKER_RECONNECTS, permit.role, by=0)  # so that a page has it from the start
+        back = partial(metrics.count, BROKER_RECONNECTS, permit.role)
         self._log = log
+        self._metrics = metrics
         self._permit = permit
-        self._publishing = Line(permit, purpose="publish", log=log)
-        self._consuming = Line(permit, purpose="consume", log=log)
-        self._publisher = Publisher(self._publishing, log)
+        self._publishing = Line(permit, purpose="publish", log=log, on_back=back)
+        self._consuming = Line(permit, purpose="consume", log=log, on_back=back)
+        self._publisher = Publisher(self._publishing, log, metrics)
         self._consumptions: set[RabbitConsumption] = set()
 
     async def open(self, targets: Collection[str] = ()) -> None:
@@ -61,7 +74,7 @@ class RabbitBroker(Broker):
         """See Broker."""
         consumption = RabbitConsumption(
             queue,
-            handler,
+            Handling(handler, prefetch=prefetch, log=self._log.bind(queue=queue), metrics=self._metrics, queue=queue),
             prefetch=prefetch,
             line=self._consuming,
             publisher=self._publisher,
@@ -95,6 +108,19 @@ class RabbitBroker(Broker):
         permit = replace(self._permit, role=role)
         connection = await self._consuming.connection()
         return [permit.complaint(lack) for lack in await lacks_of(connection, roles_in(role), targets)]
+
+    def state(self) -> BrokerState:
+        """See Broker."""
+        hands: defaultdict[str, list[InHand]] = defaultdict(list)
+        for consumption in self._consumptions:
+            hands[consumption.queue].append(consumption.in_hand)
+        return BrokerState(
+            connected=self._publishing.up and self._consuming.up,
+            publishing=self._publisher.window.items,
+            publishing_octets=self._publisher.window.octets,
+            in_hand={queue: all_of(found) for queue, found in hands.items()},
+            unconsumed=tuple(sorted({one.queue for one in self._consumptions if one.is_missing})),
+        )
 
     @property
     def blocked(self) -> bool:

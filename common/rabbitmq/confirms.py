@@ -6,6 +6,7 @@ https://www.rabbitmq.com/docs/confirms: for a mandatory message that no queue ta
 import asyncio
 import time
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, Self
 
 from pika.exceptions import AMQPError
@@ -24,20 +25,30 @@ LATE_LIMIT: Final = 5000
 _LOOK_SECONDS: Final = 1.0
 
 
+class Verdict(StrEnum):
+    """How an attempt to publish ended, as it is counted; after all but ACK the message is sent again."""
+
+    ACK = "ack"
+    NACK = "nack"  # the broker refused it
+    RETURNED = "returned"  # there was no such queue
+    TIMEOUT = "timeout"  # not confirmed within CONFIRM_SECONDS
+    LOST = "lost"  # the channel was lost
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Publish:
-    """One message on its way. `verdict`: None once confirmed, else why it has to be sent again."""
+    """One message on its way."""
 
     queue: str
     body: bytes
     message_id: str
     headers: dict[str, str] | None
-    verdict: "asyncio.Future[str | None]"
+    verdict: asyncio.Future[Verdict]
     tag: int = 0  # of its newest attempt; an earlier one's confirmation is as good
     sent_at: float = 0
     returned: bool = False
 
-    def decide(self, verdict: str | None) -> None:
+    def decide(self, verdict: Verdict) -> None:
         """Tell who waits how the attempt ended; the first word counts."""
         if not self.verdict.done():
             self.verdict.set_result(verdict)
@@ -76,7 +87,7 @@ class ConfirmingChannel:
         try:
             self._channel.raw.basic_publish("", publish.queue, publish.body, properties, mandatory=True)
         except AMQPError:
-            publish.decide("the channel was lost")
+            publish.decide(Verdict.LOST)
         crashpoints.reach("broker.after_publish")  # costs what its publisher's step costs: nobody was told
 
     async def close(self) -> None:
@@ -84,13 +95,13 @@ class ConfirmingChannel:
         await self._channel.close()
 
     def _confirmed(self, frame: Method) -> None:
-        verdict = "the broker refused it" if isinstance(frame.method, Basic.Nack) else None
+        verdict = Verdict.NACK if isinstance(frame.method, Basic.Nack) else Verdict.ACK
         last = frame.method.delivery_tag
         first = self._lowest if frame.method.multiple else last
         for tag in range(first, last + 1):
             publish = self._unconfirmed.pop(tag, None)
             if publish is not None:
-                publish.decide("no such queue" if publish.returned else verdict)
+                publish.decide(Verdict.RETURNED if publish.returned else verdict)
         if frame.method.multiple:
             self._lowest = last + 1
 
@@ -108,7 +119,7 @@ class ConfirmingChannel:
         limit = time.monotonic() - CONFIRM_SECONDS
         for tag, publish in self._unconfirmed.items():
             if publish.tag == tag and publish.sent_at < limit:
-                publish.decide(f"not confirmed within {CONFIRM_SECONDS} s")
+                publish.decide(Verdict.TIMEOUT)
         if len(self._unconfirmed) > LATE_LIMIT and self._channel.raw.is_open:
             self._channel.raw.close()
 
@@ -116,5 +127,5 @@ class ConfirmingChannel:
         if self._look is not None:
             self._look.cancel()
         for publish in self._unconfirmed.values():
-            publish.decide("the channel was lost")
+            publish.decide(Verdict.LOST)
         self._unconfirmed.clear()

@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import time
+from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
@@ -15,8 +17,12 @@ from common.rabbitmq.rights import Permit
 class Line:
     """One purpose's connection: publishing and consuming have one each, since alarms block those that publish."""
 
-    def __init__(self, permit: Permit, *, purpose: str, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, permit: Permit, *, purpose: str, log: FilteringBoundLogger, on_back: Callable[[], None] = lambda: None
+    ) -> None:
         self.permit = permit
+        self.up_since = time.monotonic()  # of the newest connection
+        self._on_back = on_back
         self._address = permit.address
         self._name = name = f"pps {permit.role} {purpose}"
         self._log = log.bind(line=name)
@@ -30,9 +36,14 @@ class Line:
         self._keeper = asyncio.create_task(self._keep(), name=f"{self._name} line")
 
     @property
+    def up(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self._up.is_set()
+
+    @property
     def blocked(self) -> bool:
         """Whether nothing can be published now: disconnected, or the broker raised an alarm."""
-        return not self._up.is_set() or self._connection is None or not self._connection.unblocked.is_set()
+        return not self.up or self._connection is None or not self._connection.unblocked.is_set()
 
     async def connection(self) -> Connection:
         """Return the connection as soon as there is one; it may be lost again at any time."""
@@ -61,6 +72,7 @@ class Line:
             self._log.warning("broker_lost", reason=self._connection.lost.result())
             self._adopt(await self._reconnect())
             self._log.info("broker_back")
+            self._on_back()
 
     async def _reconnect(self) -> Connection:
         failures = 0
@@ -88,5 +100,6 @@ class Line:
 
     def _adopt(self, connection: Connection) -> None:
         self._connection = connection
+        self.up_since = time.monotonic()
         if not connection.lost.done():
             self._up.set()

@@ -1,6 +1,7 @@
 """Publishing with confirmation: a message is sent again, for as long as it takes, until the broker has confirmed it."""
 
 import asyncio
+import time
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -8,8 +9,10 @@ from structlog.typing import FilteringBoundLogger
 from common.backoff import back_off
 from common.broker import MessageTooLargeError
 from common.messages import MAX_MESSAGE
+from common.metrics import Metrics
+from common.metrics.definitions import CONFIRM_SECONDS, PUBLISHES
 from common.rabbitmq.channel import ChannelLostError
-from common.rabbitmq.confirms import ConfirmingChannel, Publish
+from common.rabbitmq.confirms import ConfirmingChannel, Publish, Verdict
 from common.rabbitmq.line import Line
 from common.rabbitmq.rights import EXCHANGE, REFUSED
 from common.room import Room
@@ -24,12 +27,13 @@ _FIRST_PAUSE_SECONDS: Final = 0.1
 class Publisher:
     """All publishes of a process, over one confirming channel. `round_trips` as in Broker."""
 
-    def __init__(self, line: Line, log: FilteringBoundLogger) -> None:
+    def __init__(self, line: Line, log: FilteringBoundLogger, metrics: Metrics) -> None:
         self.round_trips = 0
+        self.window: Final = Room(octets=WINDOW_OCTETS, items=WINDOW_ITEMS)  # what is sent and not confirmed
         self._closed = False
         self._line = line
         self._log = log
-        self._window = Room(octets=WINDOW_OCTETS, items=WINDOW_ITEMS)
+        self._metrics = metrics
         self._channel: ConfirmingChannel | None = None
         self._up = asyncio.Event()
         self._declaring: dict[str, asyncio.Lock] = {}
@@ -75,21 +79,25 @@ class Publisher:
         loop = asyncio.get_running_loop()
         publish = Publish(queue=queue, body=body, message_id=message_id, headers=headers, verdict=loop.create_future())
         failures = 0
-        while (why := await self._attempt(publish)) is not None:
+        while (verdict := await self._attempt(publish)) is not Verdict.ACK:
             failures += 1
-            self._log.debug("publish_again", queue=queue, message_id=message_id, why=why, failures=failures)
+            self._log.debug("publish_again", queue=queue, message_id=message_id, why=verdict.value, failures=failures)
             await asyncio.sleep(back_off(failures, first=_FIRST_PAUSE_SECONDS))
             publish.verdict = loop.create_future()
 
-    async def _attempt(self, publish: Publish) -> str | None:
+    async def _attempt(self, publish: Publish) -> Verdict:
         """Send once and return the verdict. Only what is under way takes a place in the window."""
         channel = await self._ready(publish.queue)
-        await self._window.take(len(publish.body))
+        await self.window.take(len(publish.body))
         try:
             channel.send(publish)
-            return await publish.verdict
+            verdict = await publish.verdict
         finally:
-            self._window.give(len(publish.body))
+            self.window.give(len(publish.body))
+        self._metrics.count(PUBLISHES, publish.queue, verdict)
+        if verdict is Verdict.ACK:
+            self._metrics.observe(CONFIRM_SECONDS, time.monotonic() - publish.sent_at, publish.queue)
+        return verdict
 
     async def _ready(self, queue: str) -> ConfirmingChannel:
         """Return the channel once it is up, no alarm is on, and the queue is declared."""

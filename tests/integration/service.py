@@ -149,8 +149,12 @@ def install(
 
 
 def _lines(table: Mapping[str, object]) -> list[str]:
-    """Return a table's keys as TOML: its texts, booleans, numbers and lists are written as in JSON."""
-    return [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+    """Return a table's keys as TOML: texts, booleans, numbers and lists are written as in JSON, inner tables aren't."""
+    return [f"{key} = {_toml(value)}" for key, value in table.items()]
+
+
+def _toml(value: object) -> str:
+    return f"{{ {', '.join(_lines(value))} }}" if isinstance(value, Mapping) else json.dumps(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

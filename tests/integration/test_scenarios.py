@@ -191,7 +191,7 @@ def test_a_pull_beside_a_service_makes_that_one_poll(mailbox: Mailbox, tmp_path:
     assert "postgresql://" in second_service.err
     assert "amqp://" in second_service.err
     assert there.counts() == {"ann": 3}
-    assert {event["role"] for event in there.events("mail_fetched")} == {"deliverer+fetcher+router"}
+    assert {event["role"] for event in there.events("mail_fetched")} == {"run"}
 
 
 def test_the_log_tells_one_mail_s_life(mailbox: Mailbox, tmp_path: Path) -> None:
