@@ -13,6 +13,11 @@ SELECT state, count(*) FROM deliveries WHERE state NOT IN ('delivered', 'redirec
 UNION ALL SELECT state, count(*) FROM mails WHERE state <> 'deleted' GROUP BY state
 """
 
+_TWICE: Final = """
+SELECT 'deliveries', count(*) FROM deliveries WHERE attempts > 1 OR claims > 1
+UNION ALL SELECT 'mails', count(*) FROM mails WHERE fetches > 0
+"""
+
 _DEAD: Final = {
     "fetcher": (
         "UPDATE schedule SET lease_until = 1 WHERE lease_until IS NOT NULL",
@@ -50,6 +55,10 @@ class Rows(ABC):
         """Let the sweeper look at once after messages that a broker lost."""
         for change in _QUEUED:
             self._execute(change)
+
+    def begun_twice(self) -> int:
+        """Return how many deliveries took more than one attempt, and mails more than one fetch."""
+        return sum(int(count) for _, count in self._query(_TWICE))
 
     def poll_now(self) -> None:
         """Make mailboxes due that nobody polls."""

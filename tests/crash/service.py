@@ -31,7 +31,7 @@ FAULTS: Final = frozenset(
 
 
 class Service:
-    """Processes by the command that starts them: "run", or one for each role."""
+    """Processes by the command that starts them: "run", or one for each role; "router-2" is a second router."""
 
     def __init__(self, folder: Path, *, commands: Sequence[str], environment: Mapping[str, str]) -> None:
         self.commands = tuple(commands)
@@ -45,7 +45,7 @@ class Service:
         environment = {**self._environment, VARIABLE: crash_at} if crash_at else self._environment
         with self.log(command).open("ab") as log:
             self._processes[command] = subprocess.Popen(
-                [sys.executable, "-m", "manager.cli.main", command],
+                [sys.executable, "-m", "manager.cli.main", command.partition("-")[0]],
                 cwd=self.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
