@@ -29,6 +29,7 @@ from common.key_form import Form
 from common.messages import one_line
 from common.notice_settings import Notices
 from common.profile import PROFILE_FILES, PROFILE_SECRETS, Name, Profile
+from common.retention import USUAL, Retention
 from common.s3_address import EXAMPLE as S3_EXAMPLE
 from common.s3_address import S3Keys, parse_s3
 from common.secrets import KINDS, is_reference
@@ -87,6 +88,9 @@ class ServiceKeys(BaseModel):
     )
     profile_metrics: int = Field(
         default=100, strict=True, ge=0, le=10_000, description="Most profiles that have metrics of their own, each."
+    )
+    retention: Retention = Field(
+        default=USUAL, description="How long mails that were delivered and have left their server are remembered."
     )
     key: Reference = Field(default="file:pps.key", description="The key that typed passwords are sealed with.")
 

@@ -28,7 +28,13 @@ async def build(parts: Parts, *, names: frozenset[str] | None = None) -> tuple[W
         metrics=parts.metrics,
     )
     service = parts.config.service
-    polling = FetcherWorker(at, sessions=service.sessions, host_sessions=service.host_sessions, names=names)
+    polling = FetcherWorker(
+        at,
+        sessions=service.sessions,
+        host_sessions=service.host_sessions,
+        retention=service.retention,
+        names=names,
+    )
     return polling, settler
 
 

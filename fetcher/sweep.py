@@ -41,10 +41,12 @@ class Sweeper:
         ledger: Ledger,
         blobs: BlobStore,
         targets: Collection[str],
+        retention: int,
         log: FilteringBoundLogger,
         metrics: Metrics = NO_METRICS,
     ) -> None:
         self._metrics = metrics
+        self.retention = retention  # seconds that a mail which left its server is remembered
         self._targets = targets  # that the configuration names, now
         self._broker = broker
         self._ledger = ledger
@@ -62,13 +64,16 @@ class Sweeper:
     async def run(self, wake: asyncio.Event) -> None:
         """Sweep every few seconds, or when woken, until cancelled."""
         housekeeping_at = 0.0
+        pruning = False
         loop = asyncio.get_running_loop()
         while True:
             try:
                 if loop.time() >= housekeeping_at:
                     await self._keep_house()
                     housekeeping_at = loop.time() + HOUSEKEEPING_SECONDS
+                    pruning = True
                 await self.sweep(began_empty=False)
+                pruning = pruning and await self._prune()
             except (PpsError, OSError) as error:
                 self._log.warning("sweep_failed", error=str(error))
             except Exception:  # noqa: BLE001 (one row that can't be read must not end the service)
@@ -204,15 +209,19 @@ class Sweeper:
         end = split_header(head)
         return Blob(key=key, size=size, header=bytes(head[: min(end, MAX_HEADER)]), header_cut=end > MAX_HEADER)
 
+    async def _prune(self) -> bool:
+        """Forget a batch of what is past its keeping; return whether there may be more, for after the next sweep."""
+        pruned = await self._ledger.prune(self.retention)
+        self._metrics.count(SWEPT, "pruned", by=pruned)
+        if pruned:
+            self._log.info("mails_pruned", mails=pruned)
+        return pruned > 0
+
     async def _keep_house(self) -> None:
-        pruned = 0
-        while done := await self._ledger.prune():
-            pruned += done
         old = await self._blobs.older_than(ORPHAN_SECONDS)
         needed = await self._ledger.read(lambda connection: reading.needed_blobs(connection, old)) if old else set()
         orphans = set(old) - needed
         await self._blobs.delete(*orphans)
-        self._metrics.count(SWEPT, "pruned", by=pruned)
         self._metrics.count(SWEPT, "blob", by=len(orphans))
-        if pruned or orphans:
-            self._log.info("house_kept", mails_pruned=pruned, blobs_removed=len(orphans))
+        if orphans:
+            self._log.info("house_kept", blobs_removed=len(orphans))

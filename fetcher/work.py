@@ -23,9 +23,18 @@ class FetcherWorker:
     """Polls due profiles until it is stopped."""
 
     def __init__(
-        self, at: Workplace, *, sessions: int, host_sessions: int, names: frozenset[str] | None = None
+        self, at: Workplace, *, sessions: int, host_sessions: int, retention: int, names: frozenset[str] | None = None
     ) -> None:
         self._at = at
+        self._sweeper = Sweeper(
+            broker=at.broker,
+            ledger=at.ledger,
+            blobs=at.blobs,
+            targets=at.targets,
+            retention=retention,
+            log=at.log,
+            metrics=at.metrics,
+        )
         self._sessions = sessions
         self._host_sessions = host_sessions
         self._names = names  # poll only these profiles
@@ -36,17 +45,8 @@ class FetcherWorker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Poll and sweep until `stop` is set; then let polls end, or break them off."""
-        at = self._at
-        sweeper = Sweeper(
-            broker=at.broker,
-            ledger=at.ledger,
-            blobs=at.blobs,
-            targets=at.targets,
-            log=self._log,
-            metrics=at.metrics,
-        )
-        await sweeper.begin()
-        sweeping = asyncio.create_task(sweeper.run(self._at.settler.redirected))
+        await self._sweeper.begin()
+        sweeping = asyncio.create_task(self._sweeper.run(self._at.settler.redirected))
         scheduling = asyncio.create_task(self._schedule(stop))
         try:
             await asyncio.wait({sweeping, scheduling}, return_when=asyncio.FIRST_COMPLETED)
@@ -60,11 +60,12 @@ class FetcherWorker:
                 raise failure
 
     async def prepare(self, config: Config) -> Callable[[], None]:
-        """See Reconfigurable: profiles come from the ledger, so only the targets' names are taken from the file."""
+        """See Reconfigurable: profiles come from the ledger; the file has the targets' names and the retention."""
 
         def put_in_force() -> None:
             self._at.targets.clear()
             self._at.targets.update(config.targets)
+            self._sweeper.retention = config.service.retention
 
         return put_in_force
 

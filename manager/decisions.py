@@ -60,7 +60,7 @@ class Decided:
 @asynccontextmanager
 async def _desk(config: Config) -> AsyncIterator[Desk]:
     """Open the ledger beside whatever runs; nothing is made just to look into it."""
-    _require(config)
+    require_ledger(config)
     ledger = await Ledger.open(
         config.service.ledger, base=config.base, log=open_log("-", config.base, level="error"), hurried=True
     )
@@ -70,7 +70,8 @@ async def _desk(config: Config) -> AsyncIterator[Desk]:
         await ledger.close()
 
 
-def _require(config: Config) -> None:
+def require_ledger(config: Config) -> None:
+    """Raise PpsError where there is no ledger yet: none is made just to look into it."""
     url = config.service.ledger
     if url.startswith(_SQLITE) and not Path(url.removeprefix(_SQLITE)).exists():
         raise PpsError(f"{config.path}: nothing ran yet: `pps run` or `pps pull` makes the ledger")

@@ -31,6 +31,7 @@ log    = "pop3.log"                    # JSON lines, rotated; "-" is stderr
 # blobs_ca = "store-ca.pem"            # trust these certificates, too
 # http = "127.0.0.1:9400"              # /metrics, /live and /ready, on this machine alone; "*:9400": for everybody
 # profile_metrics = 100                # with more profiles than these, none has metrics of its own
+# retention = "90d"                    # how long delivered mails that left their server are remembered; at least 30d
 key    = "file:pps.key"                # seals passwords that are typed; keep a copy of it apart from the ledger's
 
 # A target takes mail for the local users. There may be several, each with its own name.

@@ -23,6 +23,7 @@ from common.ledger.records import (
 )
 from common.messages import DeliveryOutcome, Result, Stage
 from common.profile import Profile
+from common.retention import USUAL
 
 
 def profile(name: str = "office", **keys: object) -> Profile:
@@ -146,6 +147,15 @@ async def change(ledger: Ledger, statement: str, **values: object) -> None:
     """Run one statement and commit it."""
     async with ledger._engine.begin() as connection:
         await connection.execute(text(statement), values)
+
+
+async def forget(scene: Scene, *, days: int) -> int:
+    """Let so many days pass in which the mailbox is polled, then prune what left 90 days ago; return how many went."""
+    past = days * 86_400_000
+    await scene.age("UPDATE mails SET unseen_since = unseen_since - :past WHERE unseen_since IS NOT NULL", past=past)
+    now = (await scene.one("SELECT max(progress_at) FROM mails"))[0]
+    await scene.age("UPDATE schedule SET last_success_at = :now", now=now)
+    return await scene.ledger.prune(USUAL)
 
 
 async def _one(connection: AsyncConnection, query: str, values: dict[str, object]) -> Sequence[object]:

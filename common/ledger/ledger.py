@@ -18,6 +18,7 @@ from common.ledger import (
     leasing,
     listing,
     profiles,
+    pruning,
     reading,
     routing,
     schedule,
@@ -280,9 +281,9 @@ class Ledger:
         """Send mails back to be fetched."""
         self._tell(await self.write(sweeping.RETURN, wanted))
 
-    async def prune(self) -> int:
-        """Forget mails that left the server long ago; return how many."""
-        return await self.write(sweeping.PRUNE, None)
+    async def prune(self, seconds: int) -> int:
+        """Forget a batch of mails that left their server so long ago; return how many, 0 if there are no more."""
+        return await self.write(pruning.PRUNE, seconds)
 
     # Everybody
 

@@ -1,25 +1,21 @@
-"""What the sweeper takes in hand: due deliveries, mails without progress, old rows. Taken in batches."""
+"""What the sweeper takes in hand: due deliveries, mails without progress. Taken in batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import delete, exists, or_, select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.ledger.claiming import PATIENCE_MS
-from common.ledger.events import forget_events
-from common.ledger.records import UNDONE, DeliveryState, MailState, PlannedDelivery
+from common.ledger.records import DeliveryState, MailState, PlannedDelivery
 from common.ledger.returning import Fates, send_back, send_back_mails
 from common.ledger.routing import planned_delivery
 from common.ledger.rows import chunks, clock
-from common.ledger.schema import copies, deliveries, mails, profiles, schedule, targets
+from common.ledger.schema import deliveries, mails, profiles, schedule, targets
 from common.ledger.writer import Operation
 
 BATCH: Final = 500
-KEEP_MS: Final = 30 * 86_400_000
-"""How long a row outlives its mail on the server: a UIDL that returns within it is recognised."""
-
 _OPEN: Final = (DeliveryState.PENDING, DeliveryState.DEFERRED)
 
 
@@ -131,28 +127,6 @@ async def _begin_again(connection: AsyncConnection, _rows: Sequence[None]) -> li
     return [None for _ in _rows]
 
 
-async def _prune(connection: AsyncConnection, _rows: Sequence[None]) -> list[int]:
-    """Forget mails that the server has not listed for KEEP_MS, with their copies, unless something is undone."""
-    time = await clock(connection)
-    settled = (MailState.DELETED, MailState.KEPT, MailState.LISTED, MailState.SKIPPED)
-    query = select(mails.c.id, mails.c.copy_id).where(
-        mails.c.state.in_(settled), mails.c.unseen_since <= time - KEEP_MS
-    )
-    undone = exists().where(deliveries.c.copy_id == mails.c.copy_id, deliveries.c.state.in_(UNDONE))
-    rows = (await connection.execute(query.where(~undone).limit(BATCH))).all()
-    for part in chunks(row.id for row in rows):
-        await connection.execute(delete(mails).where(mails.c.id.in_(part)))
-        await forget_events(connection, part)
-    orphaned = ~exists().where(mails.c.copy_id == copies.c.id)
-    for part in chunks(row.copy_id for row in rows if row.copy_id is not None):
-        empty = select(copies.c.id).where(copies.c.id.in_(part), orphaned)
-        gone = [row.id for row in (await connection.execute(empty)).all()]
-        ended = delete(deliveries).where(deliveries.c.copy_id.in_(gone)).returning(deliveries.c.id)
-        await forget_events(connection, (await connection.execute(ended)).scalars())
-        await connection.execute(delete(copies).where(copies.c.id.in_(gone)))
-    return [len(rows) for _ in _rows]
-
-
 def _alone(name: str, rank: int, apply: Any) -> Operation[None, Any]:  # noqa: ANN401 (one of the above)
     return Operation(name=name, rank=rank, key=lambda _: "", apply=apply)
 
@@ -161,4 +135,3 @@ TAKE_DUE: Final[Operation[None, tuple[DueDelivery, ...]]] = _alone("take_due", 7
 TAKE_STALE: Final[Operation[None, tuple[StaleMail, ...]]] = _alone("take_stale", 71, _take_stale)
 RETURN: Final[Operation[Return, Fates]] = Operation(name="return", rank=72, key=repr, apply=_return)
 BEGIN_AGAIN: Final[Operation[None, None]] = _alone("begin_again", 5, _begin_again)
-PRUNE: Final[Operation[None, int]] = _alone("prune", 80, _prune)

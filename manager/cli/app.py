@@ -19,6 +19,7 @@ from manager.cli import (
     doctor,
     explain,
     importing,
+    ledger,
     log,
     mails,
     oauth,
@@ -51,7 +52,7 @@ _COMMANDS: Final = (
     setup.migrate,
 )
 
-_GROUPS: Final = {"broker": broker.broker, "mails": mails.mails, "oauth": oauth.oauth}
+_GROUPS: Final = {"broker": broker.broker, "ledger": ledger.ledger, "mails": mails.mails, "oauth": oauth.oauth}
 
 
 def build() -> typer.Typer:

@@ -11,6 +11,7 @@ from common.ledger.desk import Desk
 from common.ledger.lives import Wanted, find_mails, life_of, list_mails, siblings_of
 from common.ledger.notice_board import NoticeBoard
 from common.ledger.notices import Wanted as Noticeable
+from common.ledger.pruning import prunable
 from common.ledger.pulling import read_pulling, recipients_since
 from common.ledger.reader import LedgerReader
 from common.ledger.records import Claimed, ClaimRequest, PlannedDelivery
@@ -19,6 +20,7 @@ from common.ledger.standing import read_standing
 from common.ledger.stuck import Stuck
 from common.ledger.sweeping import Return
 from common.messages import DeliveryOutcome, Result, Stage
+from common.retention import USUAL
 from tests.contract.plans import Plans, plans, too_much
 from tests.history import add_history
 from tests.ledger import Scene, outcome, profile
@@ -141,6 +143,8 @@ async def test_the_sweeper_and_who_looks_read_what_waits_only(plans: Plans) -> N
         "deferred": lambda: stuck.stuck(Stuck(deferred=True)),
         "a decision": lambda: stuck.decide(decided),
         "notices": lambda: NoticeBoard(ledger).noticeable(Noticeable(down_after=60, growth=True)),
+        "pruning": lambda: ledger.prune(USUAL),
+        "what pruning would take": lambda: ledger.read(lambda c: prunable(c, USUAL)),
         "a start with an empty broker": ledger.begin_again,
     }
     found: dict[str, list[str]] = {}

@@ -14,8 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from common.failures import PpsError
 from common.ledger import Ledger, migrate_database, postgresql
 from common.ledger.writer import Operation
+from common.retention import USUAL
 from manager.doctor.servers import ledger_checks
 from tests.bad_input.calls import called
+from tests.history import add_history
 from tests.integration.service import Installation, catch_all, install
 from tests.ledger import change, profile
 from tests.mails import mail
@@ -255,6 +257,21 @@ async def test_a_transaction_that_stands_still_is_ended_and_made_again(
         await ledger.write(operation, "row")
         assert begun == 2
         assert await shown(ledger, "SELECT due_at FROM schedule") == "7"
+
+
+async def test_pruning_waits_for_nobody(url: str, tmp_path: Path) -> None:
+    """Rows that another transaction holds are passed over, and forgotten the next time."""
+    async with opened(url, tmp_path) as ledger, opened(url, tmp_path) as other:
+        await ledger.sync_profiles([profile()], managed_by="file")
+        (lease,) = await ledger.claim_due("test", 1)
+        await add_history(ledger, [(lease.profile.mailbox, lease.profile_id)], count=20, days=20)
+        await change(ledger, "UPDATE mails SET unseen_since = unseen_since - :past", past=USUAL * 1000)
+        await change(ledger, "UPDATE schedule SET last_success_at = (SELECT max(progress_at) FROM mails)")
+        async with other._engine.begin() as connection:
+            held = "SELECT id FROM mails ORDER BY unseen_since LIMIT 3 FOR UPDATE"
+            await connection.execute(text(held))
+            assert await ledger.prune(USUAL) == 17
+        assert await ledger.prune(USUAL) == 3
 
 
 async def test_two_migrations_at_once_are_one_after_the_other(postgres: Postgres, tmp_path: Path) -> None:
