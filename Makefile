@@ -39,7 +39,7 @@ test: $(STAMP) ## All tests, with real servers.
 	deploy/install-packages.sh servers
 	$(BIN)/pytest -n 3 --dist loadfile
 
-crash: $(STAMP) ## Kill everything N times at random points and account for the mail: make crash N=10.
+crash: $(STAMP) ## Play every fault N times at random points and account for the mail: make crash N=10.
 	deploy/install-packages.sh servers
 	$(BIN)/python -m tests.crash.repeat $(or $(N),10)
 

@@ -1,6 +1,7 @@
 """Named places where a test may have the process die by SIGKILL; nothing happens unless PPS_CRASH_AT names one.
 
-A name is `role.step`. `PPS_CRASH_AT=fetcher.after_ledger:3` dies the third time that step is passed.
+A name is `role.step`. `PPS_CRASH_AT=fetcher.after_ledger:3` dies the third time that step is passed, and
+`fetcher.after_ledger:3:stop` freezes then, until somebody has it go on.
 """
 
 import os
@@ -39,16 +40,17 @@ _passed: Counter[str] = Counter()
 
 
 def reach(point: str) -> None:
-    """Die here with SIGKILL if the environment names this point; `point` is one of POINTS."""
+    """Die here with SIGKILL, or freeze, if the environment names this point; `point` is one of POINTS."""
     wanted = _wanted()
     if wanted is None:
         return
     if point not in POINTS:
         raise ValueError(f"not a crash point: {point!r}")
-    name, _, count = wanted.partition(":")
+    name, _, when = wanted.partition(":")
+    count, _, what = when.partition(":")
     _passed[point] += 1
     if name == point and _passed[point] == int(count or 1):
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGSTOP if what == "stop" else signal.SIGKILL)
 
 
 @cache

@@ -33,6 +33,7 @@ dovecot | servers)
         need rabbitmq-server found rabbitmq-server
         need postfix found postfix
         need microsocks found microsocks
+        need libfaketime test -n "$(ls /usr/lib/*/faketime/libfaketime.so.1 2>/dev/null)"
         need libmailutils9 test -n "$(ls /usr/lib/*/libmailutils.so.9 2>/dev/null)"
         need libmu-dbm9 test -n "$(ls /usr/lib/*/libmu_dbm.so.9 2>/dev/null)"
     fi

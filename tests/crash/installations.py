@@ -8,23 +8,39 @@ from tests.command import pps
 from tests.crash.rows import PostgresRows, Rows, SqliteRows
 from tests.crash.scene import ENVIRONMENT, Scene, config, new_boxes
 from tests.crash.service import ROLES, Service
+from tests.servers.cutting import CuttingRelay
 from tests.servers.dovecot import Dovecot
 from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import RabbitMQ
 
 
 @contextmanager
-def single(dovecot: Dovecot, folder: Path, *, target: str) -> Iterator[Scene]:
-    """Yield a scene for `pps run` with SQLite and the embedded broker, in a folder of its own; it is not started."""
+def single(dovecot: Dovecot, folder: Path, *, target: str, port: str = "", ca: str = "") -> Iterator[Scene]:
+    """Yield a scene for `pps run` with SQLite and the embedded broker, in a folder of its own; it is not started.
+
+    `port` and `ca` are for a way to the mailbox other than Dovecot's plain port. The ledger stands in `ledger/`, blobs
+    in `blobs/`, mail in `mail/`: each may be a disk of its own.
+    """
     boxes = new_boxes(dovecot)
-    (folder / "pps.toml").write_text(config(dovecot, boxes, ledger="sqlite:///pps.db", broker="memory:"))
+    (folder / "ledger").mkdir(exist_ok=True)
+    written = config(dovecot, boxes, ledger="sqlite:///ledger/pps.db", broker="memory:", port=port, ca=ca)
+    (folder / "pps.toml").write_text(written)
     service = Service(folder, commands=("run",), environment=ENVIRONMENT)
     try:
-        yield Scene(service, SqliteRows(folder / "pps.db"), dovecot, box=boxes[target], target=target)
+        yield Scene(service, SqliteRows(folder / "ledger" / "pps.db"), dovecot, box=boxes[target], target=target)
         faults = service.faults()
         assert not faults, faults
     finally:
         service.close()
+
+
+@contextmanager
+def behind(relay: CuttingRelay, dovecot: Dovecot, folder: Path, *, tls: bool) -> Iterator[Scene]:
+    """Yield the same with the mailbox behind a relay to Dovecot's plain port, or to the one with TLS."""
+    assert dovecot.certificates is not None
+    way = {"port": f"{relay.port}s", "ca": str(dovecot.certificates.ca)} if tls else {"port": str(relay.port)}
+    with single(dovecot, folder, target="local", **way) as scene:
+        yield scene
 
 
 class Cluster:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.crash.installations import Cluster
+from tests.crash.points import MAILS
 from tests.crash.scene import Drained, Scene, samples, wide
 from tests.crash.service import END_SECONDS, STARTED
 from tests.servers.dovecot import Dovecot
@@ -86,6 +87,16 @@ def kill_rabbitmq(cluster: Cluster, scene: Scene) -> Drained:
     return scene.drain(seconds=SERVER_SECONDS)
 
 
+def restart_rabbitmq(cluster: Cluster, scene: Scene) -> Drained:
+    """Shut it down in order with mail under way, and start it again: consumers come back by themselves."""
+    _begin(scene)
+    cluster.rabbitmq.stop()
+    scene.assert_nothing_gone_undelivered()
+    assert scene.remote, "all was done before the stop"
+    cluster.rabbitmq.start()
+    return scene.drain(seconds=SERVER_SECONDS)
+
+
 def wipe_rabbitmq(cluster: Cluster, scene: Scene, idle: str) -> Drained:
     """Lose all that waits for one role: the router's fetched mails, or the deliverer's jobs."""
     scene.service.stop(idle)
@@ -114,6 +125,26 @@ def kill_postgres(cluster: Cluster, scene: Scene) -> Drained:
     return scene.drain(seconds=SERVER_SECONDS)
 
 
+def restart_postgres(cluster: Cluster, scene: Scene) -> Drained:
+    """Restart it amid commits: connections are cut, and what was not committed is written again."""
+    _begin(scene)
+    cluster.postgres.restart()
+    scene.assert_nothing_gone_undelivered()
+    return scene.drain(seconds=SERVER_SECONDS)
+
+
+def route_twins(scene: Scene) -> Drained:
+    """Have two routers take two mails of a copy at a time: each recipient is delivered one, both mails are deleted."""
+    with scene.service.beside("router-2"):
+        before = _routed(scene)
+        scene.plant_twins(samples(MAILS))
+        drained = scene.drain()
+    shares = [now - then for now, then in zip(_routed(scene), before, strict=True)]
+    assert sum(shares) == 2 * MAILS
+    assert all(shares), f"one router did all: {shares}"
+    return drained
+
+
 def stop_at_a_frozen_target(scene: Scene, dovecot: Dovecot, command: str) -> Drained:
     """Ask a process to stop while its LMTP server says nothing any more: what it can't finish, it hands back."""
     scene.service.await_event(command, STARTED)
@@ -138,6 +169,10 @@ def _lmtp_frozen(dovecot: Dovecot) -> Iterator[None]:
     finally:
         for pid in serving:
             os.kill(pid, signal.SIGCONT)
+
+
+def _routed(scene: Scene) -> list[int]:
+    return [len(scene.service.lines(router, {"mail_routed"})) for router in ("router", "router-2")]
 
 
 def _deliveries(scene: Scene) -> int:

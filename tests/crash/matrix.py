@@ -8,22 +8,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.crash.installations import Cluster, single
+from tests.crash import frozen
+from tests.crash.clocks import skew_clocks
+from tests.crash.disks import SIGNS, fill_disk, lock_ledger, small_disk
+from tests.crash.installations import Cluster, behind, single
 from tests.crash.kills import (
     crash_at,
     kill_at_random,
     kill_postgres,
     kill_rabbitmq,
+    restart_postgres,
+    restart_rabbitmq,
+    route_twins,
     stop_at_a_frozen_target,
     stop_under_load,
     wipe_rabbitmq,
 )
+from tests.crash.mailboxes import cut_connections, cuts, poison, refuse_then_accept
 from tests.crash.points import BROKER_PLACES, LMTP_PLACES, MAILS, PLACES, Place
 from tests.crash.scene import Drained, Scene
 from tests.crash.service import ROLES
+from tests.servers.cutting import CuttingRelay
 from tests.servers.dovecot import Dovecot
 from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import RabbitMQ
+
+CUTS: Final = 12
+"""Connections that are cut before one may pass."""
 
 KILLS: Final = 5
 """Random kills of each process before what they left is drained."""
@@ -57,6 +68,8 @@ class Faults:
         yield self._one("random kills", "local", self._random(["run"] * KILLS))
         yield self._one("SIGTERM", "mda", self._stop("run"))
         yield self._one("SIGTERM, LMTP frozen", "mda", self._frozen("run"), doubles=1)
+        yield from self._disks()
+        yield from self._mailboxes()
         for place in (*PLACES, *BROKER_PLACES, *LMTP_PLACES):
             yield self._in_three(place.at_random(self._source))
         yield self._three("random kills", "local", self._random(self._source.sample([*ROLES] * KILLS, 3 * KILLS)))
@@ -66,7 +79,35 @@ class Faults:
         yield self._three("RabbitMQ killed", "local", lambda scene: kill_rabbitmq(self._cluster, scene))
         for role in ("router", "deliverer"):
             yield self._three(f"RabbitMQ wiped, {role} idle", "local", self._wipe(role))
+        yield self._three("RabbitMQ restarted", "local", lambda scene: restart_rabbitmq(self._cluster, scene))
         yield self._three("PostgreSQL killed", "local", lambda scene: kill_postgres(self._cluster, scene))
+        yield self._three("PostgreSQL restarted", "local", lambda scene: restart_postgres(self._cluster, scene))
+        for point in frozen.PLACES:
+            yield self._three(f"frozen past the lease at {point}", "local", self._frozen_past_lease(point))
+        yield self._three("clocks wrong by an hour", "local", skew_clocks)
+        yield self._three("two routers, mails stored twice", "local", route_twins)
+        yield self._three("password refused", "local", lambda scene: refuse_then_accept(scene, "fetcher"))
+        yield self._three("poisonous mails", "local", poison)
+
+    def _disks(self) -> Iterator[Fault]:
+        for part in SIGNS:
+            yield Fault(
+                name=f"one: disk full: {part}",
+                scene=lambda part=part: self._on_small_disk(part),  # type: ignore[misc]  # (one lambda a part)
+                play=lambda scene, part=part: fill_disk(scene, part),  # type: ignore[misc]  # (same)
+            )
+        yield self._one("ledger locked", "local", lock_ledger)
+
+    def _mailboxes(self) -> Iterator[Fault]:
+        for tls in (False, True):
+            relay = CuttingRelay(self._dovecot.pop3s_port if tls else self._dovecot.pop3_port, cuts(self._source, CUTS))
+            yield Fault(
+                name=f"one: connections cut{', TLS' if tls else ''}",
+                scene=lambda relay=relay, tls=tls: self._behind(relay, tls=tls),  # type: ignore[misc]
+                play=lambda scene, relay=relay: cut_connections(scene, relay),  # type: ignore[misc]
+            )
+        yield self._one("password refused", "local", lambda scene: refuse_then_accept(scene, "run"))
+        yield self._one("poisonous mails", "local", poison)
 
     def _in_one(self, place: Place) -> Fault:
         play = self._stopped_first(place, "run", stop=False)
@@ -93,6 +134,19 @@ class Faults:
                 scene.service.start("run")
             yield scene
 
+    @contextmanager
+    def _on_small_disk(self, part: str) -> Iterator[Scene]:
+        folder = self._new_folder()
+        with small_disk(folder / part), single(self._dovecot, folder, target="local") as scene:
+            scene.service.start("run")
+            yield scene
+
+    @contextmanager
+    def _behind(self, relay: CuttingRelay, *, tls: bool) -> Iterator[Scene]:
+        with relay, behind(relay, self._dovecot, self._new_folder(), tls=tls) as scene:
+            scene.service.start("run")
+            yield scene
+
     def _stopped_first(self, place: Place, command: str, *, stop: bool) -> Callable[[Scene], Drained]:
         def play(scene: Scene) -> Drained:
             if stop:
@@ -109,6 +163,10 @@ class Faults:
 
     def _frozen(self, command: str) -> Callable[[Scene], Drained]:
         return lambda scene: stop_at_a_frozen_target(scene, self._dovecot, command)
+
+    def _frozen_past_lease(self, name: str) -> Callable[[Scene], Drained]:
+        times = 1 if name == "fetcher.after_dele" else self._source.randint(1, MAILS)
+        return lambda scene: frozen.freeze_past_lease(scene, f"{name}:{times}", until_drained=True)
 
     def _wipe(self, idle: str) -> Callable[[Scene], Drained]:
         return lambda scene: wipe_rabbitmq(self._cluster, scene, idle)

@@ -18,9 +18,11 @@ SELECT 'deliveries', count(*) FROM deliveries WHERE attempts > 1 OR claims > 1
 UNION ALL SELECT 'mails', count(*) FROM mails WHERE fetches > 0
 """
 
+_LEASES: Final = "UPDATE schedule SET lease_until = 1 WHERE lease_until IS NOT NULL"
+
 _DEAD: Final = {
     "fetcher": (
-        "UPDATE schedule SET lease_until = 1 WHERE lease_until IS NOT NULL",
+        _LEASES,
         "UPDATE mails SET progress_at = 1 WHERE state = 'fetched'",  # recorded, but perhaps never published
     ),
     "router": (),  # the broker still has what it held
@@ -60,6 +62,27 @@ class Rows(ABC):
         """Return how many deliveries took more than one attempt, and mails more than one fetch."""
         return sum(int(count) for _, count in self._query(_TWICE))
 
+    def age_what_froze(self) -> None:
+        """Let what a frozen fetcher holds run out: its leases, and the locks of the commit that it was amid."""
+        self._break_off("fetcher")
+        self._execute(_LEASES)
+
+    def leased_for(self) -> float | None:
+        """Return the seconds that are left of the longest lease, by the database's clock; None: there is none."""
+        return self._seconds("SELECT max(lease_until) - {now}, '' FROM schedule")
+
+    def deferred_for(self) -> float | None:
+        """Return the seconds until the first deferred delivery is due, by the database's clock; None: there is none."""
+        return self._seconds("SELECT min(next_attempt_at) - {now}, '' FROM deliveries WHERE state = 'deferred'")
+
+    def stopped(self) -> int:
+        """Return how many profiles have stopped until a person acts."""
+        return int(self._query("SELECT count(*), '' FROM schedule WHERE due_at IS NULL")[0][0])
+
+    def try_skipped_now(self) -> None:
+        """Let mails that were skipped have rested for a day."""
+        self._execute("UPDATE mails SET progress_at = 1 WHERE state = 'skipped'")
+
     def poll_now(self) -> None:
         """Make mailboxes due that nobody polls."""
         self._execute(_POLL)
@@ -67,6 +90,18 @@ class Rows(ABC):
     def retry_now(self) -> None:
         """Make deliveries due that wait for their next attempt."""
         self._execute(_RETRY)
+
+    def _seconds(self, query: str) -> float | None:
+        (found,) = self._query(query.format(now=self._now))
+        return None if found[0] in {None, ""} else int(found[0]) / 1000
+
+    @property
+    @abstractmethod
+    def _now(self) -> str: ...
+
+    @abstractmethod
+    def _break_off(self, role: str) -> None:
+        """End the transactions in which a role's processes do nothing, as the database does after a minute."""
 
     @abstractmethod
     def _execute(self, change: str) -> None: ...
@@ -80,6 +115,13 @@ class SqliteRows(Rows):
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    @property
+    def _now(self) -> str:
+        return "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+
+    def _break_off(self, role: str) -> None:
+        raise NotImplementedError("one process works on SQLite: nobody waits for what it holds")
 
     def _execute(self, change: str) -> None:
         with contextlib.suppress(sqlite3.OperationalError), self._connection() as connection:
@@ -100,6 +142,16 @@ class PostgresRows(Rows):
     def __init__(self, postgres: Postgres, database: str) -> None:
         self._postgres = postgres
         self._database = database
+
+    @property
+    def _now(self) -> str:
+        return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
+
+    def _break_off(self, role: str) -> None:
+        self._postgres.query(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "  # noqa: S608 (our own words)
+            f"WHERE application_name = 'pps {role}' AND state LIKE 'idle in transaction%'"
+        )
 
     def _execute(self, change: str) -> None:
         self._postgres.query(change, database=self._database)

@@ -3,7 +3,8 @@
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -46,6 +47,7 @@ PROFILE: Final = """
 [[profile]]
 name = "{user}"
 server = "127.0.0.1 {port}"
+{trust}
 user = "{user}"
 password = "env:CRASH_PASSWORD"
 local_domain = ["{domain}"]
@@ -67,10 +69,14 @@ def new_boxes(dovecot: Dovecot) -> dict[str, str]:
     return {target: dovecot.add_user(f"{target}{number}") for target in TARGETS}
 
 
-def config(dovecot: Dovecot, boxes: Mapping[str, str], *, ledger: str, broker: str) -> str:
-    """Return a configuration with a mailbox for each of two targets."""
+def config(
+    dovecot: Dovecot, boxes: Mapping[str, str], *, ledger: str, broker: str, port: str = "", ca: str = ""
+) -> str:
+    """Return a configuration with a mailbox for each of two targets; `port` is where POP3 goes by another way."""
+    trust = f'ca = "{ca}"' if ca else ""
+    port = port or str(dovecot.pop3_port)
     profiles = [
-        PROFILE.format(user=user, port=dovecot.pop3_port, domain=DOMAIN, fallback=FALLBACK, target=target)
+        PROFILE.format(user=user, port=port, trust=trust, domain=DOMAIN, fallback=FALLBACK, target=target)
         for target, user in boxes.items()
     ]
     return CONFIG.format(ledger=ledger, broker=broker, lmtp_port=dovecot.lmtp_port) + "".join(profiles)
@@ -86,6 +92,19 @@ def wide() -> Sample:
     """Return a mail that travels inline to the router, and as a blob from there: it is for so many."""
     users = [f"user{number}" for number in range(MAX_INLINE_FAN_OUT // MAX_INLINE + 2)]
     return _for_many(f"wide {next(_seeds)}", users, size=MAX_INLINE - 1)
+
+
+@contextmanager
+def held_back(scene: "Scene") -> Iterator[Sample]:
+    """Yield a mail for a user whose Maildir can't be made meanwhile: its delivery is put off, and no other."""
+    user = f"held{next(_seeds)}"
+    in_the_way = scene.service.folder / "mail" / DOMAIN / user
+    in_the_way.parent.mkdir(parents=True, exist_ok=True)
+    in_the_way.touch()
+    try:
+        yield _for_many(f"held {user}", [user], size=2_000)
+    finally:
+        in_the_way.unlink()
 
 
 def _for_many(label: str, users: Sequence[str], *, size: int) -> Sample:
@@ -111,21 +130,27 @@ class Scene:
         self.service = service
         self.rows = rows
         self.planted: list[Sample] = []
-        self._dovecot = dovecot
+        self.dovecot = dovecot
+        self.box = box
         self._target = target
-        self._box = box
         self._before = self._held()
 
     def plant(self, mails: Sequence[Sample]) -> None:
         """Put mails into the mailbox and make its poll due."""
-        self._dovecot.plant(self._box, [sample.raw for sample in mails])
+        self.dovecot.plant(self.box, [sample.raw for sample in mails])
+        self.planted += mails
+        self.rows.poll_now()
+
+    def plant_twins(self, mails: Sequence[Sample]) -> None:
+        """Put each mail in twice, as a provider does that stores one a recipient: it is still one copy."""
+        self.dovecot.plant(self.box, [sample.raw for sample in mails for _ in range(2)])
         self.planted += mails
         self.rows.poll_now()
 
     @property
     def remote(self) -> int:
         """How many mails are still on the server."""
-        return self._dovecot.count(self._box)
+        return self.dovecot.count(self.box)
 
     @property
     def is_drained(self) -> bool:
@@ -142,7 +167,7 @@ class Scene:
 
     def assert_nothing_gone_undelivered(self) -> None:
         """Invariant I2, as it can be seen from outside at any moment: gone from the server means held by its users."""
-        remaining = set(self._dovecot.remaining(self._box))  # first: what goes after this look is not judged
+        remaining = set(self.dovecot.remaining(self.box))  # first: what goes after this look is not judged
         held = {user: {canonical(without_trace(raw)) for raw in mails} for user, mails in self._found().items()}
         gone = [sample for sample in self.planted if canonical(sample.raw) not in remaining]
         undelivered = [
@@ -153,13 +178,18 @@ class Scene:
         ]
         assert not undelivered, f"deleted on the server, but not delivered: {undelivered}"
 
+    def assert_only_whole(self) -> None:
+        """What has come so far is, octet for octet, what was planted: nothing is cut."""
+        foreign = compare(by_recipient(self.planted), self._found()).foreign
+        assert not foreign, foreign
+
     def await_deliveries(self, count: int) -> None:
         """Return once so many have come to their users."""
-        self._wait_until(lambda: self.delivered >= count)
+        self.wait_until(lambda: self.delivered >= count)
 
     def await_states(self, **states: int) -> None:
         """Return once just so many deliveries and mails stand in these states."""
-        self._wait_until(lambda: self.rows.undone() == states)
+        self.wait_until(lambda: self.rows.undone() == states)
 
     def drain(self, *, seconds: float = DRAIN_SECONDS, queues_lost: bool = False) -> Drained:
         """Return once the mailbox is empty and nothing is undone, with the accounting; fail if that takes too long.
@@ -177,7 +207,7 @@ class Scene:
                 aged_at = time.monotonic()
                 self.rows.age_what_was_queued()
 
-        self._wait_until(lambda: self.is_drained, seconds=seconds, nudge=nudge)
+        self.wait_until(lambda: self.is_drained, seconds=seconds, nudge=nudge)
         accounting = compare(by_recipient(self.planted), self._found())
         return Drained(accounting=accounting, seconds=time.monotonic() - began)
 
@@ -185,9 +215,10 @@ class Scene:
         self.rows.poll_now()
         self.rows.retry_now()
 
-    def _wait_until(
+    def wait_until(
         self, reached: Callable[[], bool], *, seconds: float = DRAIN_SECONDS, nudge: Callable[[], None] = lambda: None
     ) -> None:
+        """Return once it is reached, with a nudge a second; fail on a fault in a log, and if it takes too long."""
         deadline = time.monotonic() + seconds
         look_at = 0.0
         while not reached():
@@ -215,5 +246,5 @@ class Scene:
     def _maildirs(self) -> dict[str, Path]:
         if self._target == "mda":
             users = (*USERS, FALLBACK)
-            return {f"{user}@{DOMAIN}": self._dovecot.folder / "lmtp" / user / "Maildir" for user in users}
+            return {f"{user}@{DOMAIN}": self.dovecot.folder / "lmtp" / user / "Maildir" for user in users}
         return {f"{path.name}@{path.parent.name}": path for path in (self.service.folder / "mail").glob("*/*")}

@@ -1,4 +1,4 @@
-"""The service as real processes, each started, killed or asked to stop by itself, all in one folder."""
+"""The service as real processes, each started, frozen, killed or asked to stop by itself, all in one folder."""
 
 import json
 import os
@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,15 +40,16 @@ class Service:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PPS_")}
         self._environment = {**clean, "PYTHONPATH": str(ROOT), **environment}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._logged = dict.fromkeys(self.commands)  # all that ever ran, in this order
 
-    def start(self, command: str, *, crash_at: str = "") -> None:
-        """Start a process; with `crash_at` ("point" or "point:count") it will kill itself there."""
-        environment = {**self._environment, VARIABLE: crash_at} if crash_at else self._environment
+    def start(self, command: str, *, crash_at: str = "", environment: Mapping[str, str] | None = None) -> None:
+        """Start a process; with `crash_at` ("point", "point:count", "point:count:stop") it will die or freeze there."""
+        self._logged[command] = None
         with self.log(command).open("ab") as log:
             self._processes[command] = subprocess.Popen(
                 [sys.executable, "-m", "manager.cli.main", command.partition("-")[0]],
                 cwd=self.folder,
-                env=environment,
+                env={**self._environment, **(environment or {}), **({VARIABLE: crash_at} if crash_at else {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -69,6 +71,31 @@ class Service:
             assert process.poll() is None, f"{command} ended with {process.returncode}: {self.tail(command)}"
             assert time.monotonic() < deadline, f"{command} never said {event}: {self.tail(command)}"
             time.sleep(POLL_SECONDS)
+
+    @contextmanager
+    def beside(self, command: str) -> Iterator[None]:
+        """Have one more process of a kind at work meanwhile, such as "router-2"."""
+        self.start(command)
+        self.await_event(command, STARTED)
+        yield
+        self.stop(command)
+
+    def await_frozen(self, command: str) -> None:
+        """Return once the process has stopped itself at its crash point."""
+        process = self._processes[command]
+        deadline = time.monotonic() + END_SECONDS
+        while _state(process.pid) != "T":
+            assert process.poll() is None, f"{command} ended with {process.returncode}: {self.tail(command)}"
+            assert time.monotonic() < deadline, f"{command} never froze: {self.tail(command)}"
+            time.sleep(POLL_SECONDS)
+
+    def thaw(self, command: str) -> None:
+        """Have a frozen process go on."""
+        self._processes[command].send_signal(signal.SIGCONT)
+
+    def pid(self, command: str) -> int:
+        """The process id of one that runs."""
+        return self._processes[command].pid
 
     def has_ended(self, command: str, seconds: float) -> bool:
         """Wait so long for the process to end by itself; say whether it did."""
@@ -121,11 +148,16 @@ class Service:
 
     def faults(self) -> list[str]:
         """Return the lines of all logs that tell of mistakes in the program, and whatever isn't a log line."""
-        found = [json.dumps(line)[:1000] for command in self.commands for line in self.lines(command, FAULTS)]
+        found = [json.dumps(line)[:1000] for command in self._logged for line in self.lines(command, FAULTS)]
         strays = [
             line
-            for command in self.commands
+            for command in self._logged
             for line in self.log(command).read_text(errors="replace").splitlines()
             if line and not line.startswith("{")
         ]
         return found + strays[:20]
+
+
+def _state(pid: int) -> str:
+    """Return the letter that the kernel gives a process's state: T for one that is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
