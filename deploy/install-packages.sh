@@ -66,6 +66,9 @@ unpack() { # unpack PACKAGE FILE FOLDER: the package's files go into the folder,
 }
 [ "$what" != servers ] || unpack mailutils-pop3d usr/sbin/pop3d "$(dirname "$0")/../build/mailutils"
 [ "$what" != servers ] || unpack popa3d usr/sbin/popa3d "$(dirname "$0")/../build/popa3d"
+# Of Prometheus only promtool is needed, which tests the alerts: installed, the server would start.
+[ "$what" != servers ] || unpack prometheus usr/bin/promtool "$(dirname "$0")/../build/prometheus"
+rm -f "$(dirname "$0")/../build/prometheus/usr/bin/prometheus"
 [ -n "$missing" ] || exit 0
 
 give_up() {
