@@ -11,7 +11,7 @@ COMPILE := env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/nul
 	$(LOCK_TOOLS)/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --annotation-style=line \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
-.PHONY: help setup check format test crash bench performance schedule deliveries headers replies bad-input fuzz-commands demo docs lock clean
+.PHONY: help setup check format test crash bench performance schedule deliveries headers replies bad-input fuzz-commands history demo docs lock clean
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -73,6 +73,10 @@ schedule: $(STAMP) ## What the schedule and one process bear: claims at 100,000 
 	$(BIN)/python -m tests.bench.claims
 	$(BIN)/python -m tests.bench.mailboxes
 	$(BIN)/python -m tests.bench.mailboxes --large
+
+history: $(STAMP) ## What a mail costs beside 1,000,000 settled ones in PostgreSQL, and beside none: make history N=1000000.
+	deploy/install-packages.sh servers
+	$(BIN)/python -m tests.bench.history --mails $(or $(N),1000000)
 
 demo: $(STAMP) ## Pull a sample catch-all mailbox and show where each mail went.
 	deploy/install-packages.sh --try dovecot

@@ -8,6 +8,7 @@ import contextlib
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from common.config import MANAGED_BY_FILE, Config, Service, load_config
 from common.failures import PpsError
@@ -17,6 +18,9 @@ from common.lock import Reloads
 from common.messages import one_line
 from common.target_settings import TargetSettings
 from common.worker import Parts, Reconfigurable, Worker, run_in_order
+
+AT_ONCE: Final = frozenset({"log", "retention"})
+"""Keys of [service] that take no restart."""
 
 
 def hangups() -> asyncio.Event:
@@ -108,8 +112,8 @@ async def run_reloading(reloader: Reloader, stop: asyncio.Event, changed: asynci
 
 
 def _in_force(old: Service, new: Service) -> tuple[Service, list[str]]:
-    """Return the section that can be in force now, and the keys that changed but take a restart: all but the log."""
-    fixed = [name for name in Service.model_fields if name != "log" and getattr(old, name) != getattr(new, name)]
+    """Return the section that can be in force now, and the keys that changed but take a restart: all but AT_ONCE."""
+    fixed = [name for name in Service.model_fields if name not in AT_ONCE and getattr(old, name) != getattr(new, name)]
     return new.model_copy(update={name: getattr(old, name) for name in fixed}), fixed
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fetcher import sweep
 from tests.bad_input.calls import called
 from tests.integration.service import Installation, Serving, catch_all, install
 from tests.ledger import change
@@ -54,17 +55,20 @@ async def test_old_rows_are_counted_then_forgotten(
     assert there.counts() == {"ann": 1}
 
 
-async def test_the_sweeper_forgets_what_is_past_its_keeping(mailbox: Mailbox, tmp_path: Path) -> None:
-    """By `retention`, as a reload may have changed it."""
+async def test_the_sweeper_forgets_what_is_past_its_keeping(
+    mailbox: Mailbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `retention`, as a reload changed it."""
+    monkeypatch.setattr(sweep, "INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr(sweep, "HOUSEKEEPING_SECONDS", 0.0)
     there = install(tmp_path, catch_all(mailbox), retention="60d")
     async with there.serving() as service:
         await pulled_long_ago(service, mailbox, days=50)
-    async with there.serving() as service:
-        await service.poll()
         assert there.events("mails_pruned") == []
-    install(tmp_path, catch_all(mailbox), retention="40d")
-    async with there.serving() as service:
+        install(tmp_path, catch_all(mailbox), retention="40d")
+        await service.reloader.reload()
         await service.until(lambda status: status.profiles[0].mails == {})
+        assert there.events("config_needs_restart") == []
     assert [line["mails"] for line in there.events("mails_pruned")] == [1]
 
 

@@ -47,7 +47,7 @@ class Postgres:
 
     host = "127.0.0.1"
 
-    def __init__(self, *, durable: bool = False, tls: Certificates | None = None) -> None:
+    def __init__(self, *, durable: bool = False, tls: Certificates | None = None, buffers: str = "32MB") -> None:
         self._postgres = program("postgres", package=PACKAGE, folders=binaries())
         self._bin = Path(self._postgres).resolve().parent
         self._user = _SUPERUSER  # changes to it only as root
@@ -58,7 +58,7 @@ class Postgres:
         self._names = itertools.count(1)
         self._process: Process | None = None
         try:
-            self._initialise(durable=durable, tls=tls)
+            self._initialise(durable=durable, tls=tls, buffers=buffers)
         except BaseException:
             self.close()
             raise
@@ -161,7 +161,7 @@ class Postgres:
             settings.write("ssl = on\n")
         (self._data / "pg_hba.conf").write_text(_HBA.replace("host ", "hostssl "))
 
-    def _initialise(self, *, durable: bool, tls: Certificates | None) -> None:
+    def _initialise(self, *, durable: bool, tls: Certificates | None, buffers: str) -> None:
         self._run(
             "initdb", "-D", str(self._data), "-U", _SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C",
             "--no-sync", "--no-instructions",
@@ -171,7 +171,7 @@ class Postgres:
         with (self._data / "postgresql.conf").open("a") as settings:
             settings.write(
                 f"listen_addresses = '{self.host}'\nport = {self.port}\nunix_socket_directories = '{self.folder}'\n"
-                f"max_connections = 200\nshared_buffers = 32MB\n"
+                f"max_connections = 200\nshared_buffers = {buffers}\n"
                 f"fsync = {safe}\nfull_page_writes = {safe}\n"
             )
         (self._data / "pg_hba.conf").write_text(_HBA)
