@@ -19,6 +19,7 @@ from common.rabbitmq.channel import NOT_FOUND, ChannelLostError
 from common.rabbitmq.consumption import RabbitConsumption
 from common.rabbitmq.layout import roles_in
 from common.rabbitmq.line import Line
+from common.rabbitmq.mending import Mender
 from common.rabbitmq.publishing import Publisher
 from common.rabbitmq.rights import Permit, lacks_of, require_rights
 
@@ -57,7 +58,8 @@ class RabbitBroker(Broker):
         self._permit = permit
         self._publishing = Line(permit, purpose="publish", log=log, on_back=back)
         self._consuming = Line(permit, purpose="consume", log=log, on_back=back)
-        self._publisher = Publisher(self._publishing, log, metrics)
+        self._mender = Mender(permit, log)
+        self._publisher = Publisher(self._publishing, self._mender, log, metrics)
         self._consumptions: set[RabbitConsumption] = set()
 
     async def open(self, targets: Collection[str] = ()) -> None:
@@ -78,6 +80,7 @@ class RabbitBroker(Broker):
             prefetch=prefetch,
             line=self._consuming,
             publisher=self._publisher,
+            mender=self._mender,
             log=self._log,
             ended=self._consumptions.discard,
         )
@@ -140,6 +143,7 @@ class RabbitBroker(Broker):
     async def close(self) -> None:
         """See Broker."""
         await asyncio.gather(*(consumption.abandon() for consumption in self._consumptions))
+        await self._mender.close()
         await self._publisher.close()
         await self._publishing.close()
         await self._consuming.close()

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from pika import BasicProperties, ConnectionParameters, PlainCredentials, SSLOptions
 from pika.channel import Channel as RawChannel
-from pika.exceptions import AMQPError, ChannelClosed
+from pika.exceptions import AMQPError, ChannelClosed, ConnectionClosed
 from structlog.typing import FilteringBoundLogger
 
 from common.rabbitmq.address import Address, Node
@@ -103,6 +103,9 @@ class Connection:
         """Disconnect; the broker takes back all that was unsettled."""
         self._abort()
         await asyncio.wait([self.lost], timeout=CLOSE_SECONDS)
+        if not self.lost.done():  # it waits for a channel that hangs
+            self._raw.drop()
+            await asyncio.wait([self.lost], timeout=CLOSE_SECONDS)
 
     def _abort(self) -> None:
         with contextlib.suppress(AMQPError):  # closing or closed already
@@ -197,7 +200,7 @@ def _resolve(future: "asyncio.Future[Any]", value: object) -> None:
 
 
 def _lost(reason: BaseException) -> ChannelLostError:
-    code = reason.reply_code if isinstance(reason, ChannelClosed) else 0
+    code = reason.reply_code if isinstance(reason, ChannelClosed | ConnectionClosed) else 0
     return ChannelLostError(_text(reason), code)
 
 

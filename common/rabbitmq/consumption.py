@@ -15,6 +15,7 @@ from common.handling import Handling
 from common.rabbitmq.channel import ChannelLostError
 from common.rabbitmq.consuming import ConsumingChannel, RabbitDelivery
 from common.rabbitmq.line import Line
+from common.rabbitmq.mending import SICK, Mender, serves
 from common.rabbitmq.publishing import Publisher
 
 MISSING_SECONDS: Final = 180.0
@@ -32,6 +33,7 @@ class RabbitConsumption(Consumption):
         prefetch: int,
         line: Line,
         publisher: Publisher,
+        mender: Mender,
         log: FilteringBoundLogger,
         ended: "Callable[[RabbitConsumption], None]",
     ) -> None:
@@ -39,6 +41,7 @@ class RabbitConsumption(Consumption):
         self._prefetch = prefetch
         self._line = line
         self._publisher = publisher
+        self._mender = mender
         self._log = log.bind(queue=queue)
         self._handling = handling
         self._gone_at: float | None = time.monotonic()  # None: the broker knows the consumer
@@ -103,6 +106,8 @@ class RabbitConsumption(Consumption):
             except ChannelLostError as error:
                 failures += 1
                 reason = self._line.permit.told(error, right, self.queue)
+                if error.code in SICK and (error.code or not connection.lost.done()):
+                    self._mender.suspect(self.queue, serves(self.queue))
             if not connection.lost.done():  # else the line tells, and waits
                 self._log.warning("consumer_channel_lost", reason=reason)
                 await asyncio.sleep(back_off(max(failures, 1)))

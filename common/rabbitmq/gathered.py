@@ -16,6 +16,10 @@ class GatheredConnection(AsyncioConnection):  # type: ignore[misc]  # pika has n
         self._gathered: list[bytes] = []
         super().__init__(*arguments, **options)
 
+    def drop(self) -> None:
+        """Close the socket without a word to the broker."""
+        self._adapter_disconnect_stream()
+
     def _adapter_emit_data(self, data: bytes) -> None:
         """Take what is to be sent: the method that pika has its adapters supply."""
         if not self._gathered:

@@ -43,6 +43,9 @@ _READS: Final[Mapping[str, tuple[str, ...]]] = {
 _DEFAULT_EXCHANGE: Final = r"^amq\.default$"
 _NOTHING: Final = "^$"
 
+SCRATCH_PREFIX: Final = "pps.scratch."
+"""Queues of a moment, with which a worker finds out whether a queue that failed it is at fault, or all of RabbitMQ."""
+
 LIMIT: Final = 1_000_000
 """Returns of one message; "unlimited" as -1 is refused by RabbitMQ 3, and as a policy does not hold on all of 4."""
 
@@ -83,7 +86,8 @@ class Rights:
 def rights_of(roles: Collection[str]) -> Rights:
     """Return the least rights with which a user can do the work of all these roles."""
     declares, reads = uses_of(roles)
-    return Rights(configure=_pattern(declares), write=_DEFAULT_EXCHANGE if declares else _NOTHING, read=_pattern(reads))
+    configure = _pattern((*declares, SCRATCH_PREFIX + "*")) if declares else _NOTHING
+    return Rights(configure=configure, write=_DEFAULT_EXCHANGE if declares else _NOTHING, read=_pattern(reads))
 
 
 def uses_of(roles: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -153,5 +157,5 @@ def _pattern(queues: Collection[str]) -> str:
     """Return one that matches these names and no others."""
     if not queues:
         return _NOTHING
-    names = [r"jobs\..+" if queue == JOBS else queue.removeprefix("pps.") for queue in queues]
+    names = [queue.removeprefix("pps.").replace(".*", r"\..+") for queue in queues]
     return rf"^pps\.{names[0] if len(names) == 1 else '(' + '|'.join(names) + ')'}$"

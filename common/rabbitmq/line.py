@@ -9,9 +9,23 @@ from structlog.typing import FilteringBoundLogger
 
 from common.backoff import back_off
 from common.failures import PpsError
+from common.rabbitmq.address import Address
 from common.rabbitmq.channel import Channel, Connection
 from common.rabbitmq.refusals import refusal
 from common.rabbitmq.rights import Permit
+
+
+async def connect(address: Address, *, name: str, on_lost: Callable[[], None], log: FilteringBoundLogger) -> Connection:
+    """Try each node once, in random order, so that many workers spread over a cluster; raises PpsError."""
+    refused: list[str] = []
+    cause: Exception | None = None
+    for node in random.sample(address.nodes, len(address.nodes)):
+        try:
+            return await Connection.open(node, address, name=name, on_lost=on_lost, log=log)
+        except Exception as error:  # noqa: BLE001 (pika raises its own kinds and others'; each means: not this node)
+            refused.append(refusal(error, node, address))
+            cause = error
+    raise PpsError("; ".join(refused)) from cause
 
 
 class Line:
@@ -85,18 +99,7 @@ class Line:
                 self._log.debug("broker_unreachable", failures=failures, error=str(error))
 
     async def _connect(self) -> Connection:
-        """Try each node once, in random order, so that many workers spread over a cluster."""
-        refused: list[str] = []
-        cause: Exception | None = None
-        for node in random.sample(self._address.nodes, len(self._address.nodes)):
-            try:
-                return await Connection.open(
-                    node, self._address, name=self._name, on_lost=self._up.clear, log=self._log
-                )
-            except Exception as error:  # noqa: BLE001 (pika raises its own kinds and others'; each means: not this node)
-                refused.append(refusal(error, node, self._address))
-                cause = error
-        raise PpsError("; ".join(refused)) from cause
+        return await connect(self._address, name=self._name, on_lost=self._up.clear, log=self._log)
 
     def _adopt(self, connection: Connection) -> None:
         self._connection = connection

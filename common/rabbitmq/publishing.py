@@ -14,6 +14,7 @@ from common.metrics.definitions import CONFIRM_SECONDS, PUBLISHES
 from common.rabbitmq.channel import ChannelLostError
 from common.rabbitmq.confirms import ConfirmingChannel, Publish, Verdict
 from common.rabbitmq.line import Line
+from common.rabbitmq.mending import Mender, confirms
 from common.rabbitmq.rights import EXCHANGE, REFUSED
 from common.room import Room
 
@@ -27,8 +28,9 @@ _FIRST_PAUSE_SECONDS: Final = 0.1
 class Publisher:
     """All publishes of a process, over one confirming channel. `round_trips` as in Broker."""
 
-    def __init__(self, line: Line, log: FilteringBoundLogger, metrics: Metrics) -> None:
+    def __init__(self, line: Line, mender: Mender, log: FilteringBoundLogger, metrics: Metrics) -> None:
         self.round_trips = 0
+        self._mender = mender
         self.window: Final = Room(octets=WINDOW_OCTETS, items=WINDOW_ITEMS)  # what is sent and not confirmed
         self._closed = False
         self._line = line
@@ -81,6 +83,8 @@ class Publisher:
         failures = 0
         while (verdict := await self._attempt(publish)) is not Verdict.ACK:
             failures += 1
+            if verdict is Verdict.TIMEOUT:
+                self._mender.suspect(queue, confirms(publish))
             self._log.debug("publish_again", queue=queue, message_id=message_id, why=verdict.value, failures=failures)
             await asyncio.sleep(back_off(failures, first=_FIRST_PAUSE_SECONDS))
             publish.verdict = loop.create_future()

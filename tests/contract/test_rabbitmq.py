@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -14,10 +16,21 @@ from common.broker import DEAD, Broker, Dead, Requeue
 from common.connect import connect_broker
 from common.failures import PpsError
 from common.messages import MAX_MESSAGE
+from common.rabbitmq import channel, confirms, mending
+from common.rabbitmq.address import parse_address
+from common.rabbitmq.rights import Permit
 from tests.contract.inbox import Door, Inbox
 from tests.reference.definitions import DEFINITIONS
 from tests.servers.process import free_port
 from tests.servers.rabbitmq import PASSWORD, USER, VHOST, RabbitMQ
+
+PATIENCE = (
+    (confirms, "CONFIRM_SECONDS", 3),
+    (channel, "REPLY_SECONDS", 4),
+    (channel, "CLOSE_SECONDS", 0.5),
+    (mending, "TRIAL_SECONDS", 3),
+)
+"""How soon a queue is suspected and deleted, for a test: not after half a minute each."""
 
 RECOVERY_SECONDS = 60
 """What a fault may cost at most."""
@@ -38,6 +51,11 @@ def by_hand(rabbitmq: RabbitMQ, work: Callable[[Any], Any]) -> Any:  # noqa: ANN
         return work(connection.channel())
     finally:
         connection.close()
+
+
+def declare(raw: Any, queue: str) -> None:  # noqa: ANN401 (pika has no types)
+    """Make a quorum queue."""
+    raw.queue_declare(queue, durable=True, arguments={"x-queue-type": "quorum"})
 
 
 async def publish(broker: Broker, queue: str, bodies: set[bytes]) -> None:
@@ -101,6 +119,57 @@ async def test_a_deleted_queue_is_made_again(rabbitmq: RabbitMQ, broker: Broker,
     async with asyncio.timeout(RECOVERY_SECONDS):
         await publish(broker, queue, {b"after"})
         await inbox.knows({b"after"})
+
+
+async def test_queues_that_lost_their_leader_are_made_anew(
+    rabbitmq: RabbitMQ, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RabbitMQ never mends them, so whoever publishes or consumes does: of two processes one deletes a queue, once."""
+    for module, name, seconds in PATIENCE:
+        monkeypatch.setattr(module, name, seconds)
+    published, consumed = queue + ".published", queue + ".consumed"
+    for sick in (published, consumed):
+        await asyncio.to_thread(by_hand, rabbitmq, partial(declare, queue=sick))
+    await asyncio.to_thread(rabbitmq.lose_leaders, [published, consumed])
+    inbox = Inbox()
+    async with AsyncExitStack() as closing, asyncio.timeout(RECOVERY_SECONDS):
+        with capture_logs() as lines:
+            brokers = [await connect_broker(rabbitmq.url, role="test", log=structlog.get_logger()) for _ in range(2)]
+            for broker in brokers:
+                closing.push_async_callback(broker.close)
+            await asyncio.gather(
+                *(publish(broker, published, {b"published"}) for broker in brokers),
+                *(broker.consume(consumed, inbox, prefetch=5) for broker in brokers),
+            )
+            await brokers[0].consume(published, inbox, prefetch=5)
+            await publish(brokers[0], consumed, {b"consumed"})
+            await inbox.knows({b"published", b"consumed"})
+    told = [line["queue"] for line in lines if line["event"] == "queue_made_anew"]
+    assert sorted(told) == sorted([published, consumed])
+
+
+@pytest.mark.parametrize("trial", ["publish", "consume"])
+async def test_a_queue_that_works_is_never_made_anew(
+    rabbitmq: RabbitMQ, queue: str, trial: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever suspects a queue tries it first: what is in it stays, and a message that the trial saw comes again."""
+    monkeypatch.setattr(mending, "TRIAL_SECONDS", RECOVERY_SECONDS)
+    broker = await connect_broker(rabbitmq.url, role="test", log=structlog.get_logger())
+    await publish(broker, queue, {b"kept"})
+    verdict: asyncio.Future[confirms.Verdict] = asyncio.get_running_loop().create_future()
+    late = confirms.Publish(queue=queue, body=b"late", message_id="late", headers=None, verdict=verdict)
+    mender = mending.Mender(Permit(address=parse_address(rabbitmq.url), role="test"), structlog.get_logger())
+    with capture_logs() as lines:
+        mender.suspect(queue, mending.confirms(late) if trial == "publish" else mending.serves(queue))
+        (looking,) = mender._tasks.values()
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            await looking
+    assert not lines
+    inbox = Inbox()
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        await broker.consume(queue, inbox, prefetch=5)
+        await inbox.knows({b"kept", b"late"} if trial == "publish" else {b"kept"})
+    await broker.close()
 
 
 async def test_a_memory_alarm_blocks_publishing_and_not_consuming(

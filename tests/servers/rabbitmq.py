@@ -186,6 +186,15 @@ class RabbitMQ:
         """
         self.ctl("eval", "[dets:sync(Table) || Table <- dets:all()].")
 
+    def lose_leaders(self, queues: Iterable[str]) -> None:
+        """Kill the node and start it again, as if it had been killed before these queues' names were on disk."""
+        names = ", ".join(f"'{VHOST}_{queue}'" for queue in queues)
+        self.ctl(
+            "eval", f"[begin dets:delete(Table, Name), dets:sync(Table) end || Table <- dets:all(), Name <- [{names}]]."
+        )
+        self.kill()
+        self.start()
+
     def wipe(self) -> None:
         """Kill the node, lose all its queues and messages, and start it again."""
         self.lose_data()
