@@ -3,7 +3,8 @@
 import errno
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,14 @@ class BlobStoreError(OSError):
 
     def __str__(self) -> str:
         return self.strerror or ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredBlob:
+    """A blob as it lies in the store."""
+
+    key: str
+    size: int
 
 
 class BlobWriter(ABC):
@@ -88,6 +97,10 @@ class BlobStore(ABC):
     async def octets(self) -> int | None:
         """Return the octets of all blobs; None where that can't be had cheaply. Looks at each file: ask rarely."""
         return None
+
+    @abstractmethod
+    def stored(self) -> AsyncIterator[Sequence[StoredBlob]]:
+        """Yield all blobs, some thousands at a time; those written or removed meanwhile may be among them or not."""
 
     @abstractmethod
     def path(self, key: str) -> Path | None:

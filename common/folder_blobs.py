@@ -10,13 +10,13 @@ import os
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Final, ParamSpec, TypeVar
 from uuid import uuid4
 
-from common.blobs import CHUNK, KEY, BlobStore, BlobWriter, NoBlobError
+from common.blobs import CHUNK, KEY, BlobStore, BlobWriter, NoBlobError, StoredBlob
 
 THREADS: Final = 8
 """Enough for fsyncs to overlap, which file systems turn into one journal commit."""
@@ -79,6 +79,11 @@ class FolderBlobs(BlobStore):
         """See BlobStore."""
         return await self.in_thread(self._octets)
 
+    async def stored(self) -> AsyncIterator[Sequence[StoredBlob]]:
+        """See BlobStore."""
+        for shard in await self.in_thread(self._shards):
+            yield await self.in_thread(self._stored_in, shard)
+
     def path(self, key: str) -> Path | None:
         """See BlobStore. What isn't a lower-case UUID never becomes a path."""
         return self._root / key[-2:] / key if KEY.fullmatch(key) else None
@@ -132,10 +137,20 @@ class FolderBlobs(BlobStore):
     def _sweep(self, before: float) -> list[str]:
         for entry in _files_before(self._root / _UNFINISHED, before):
             Path(entry.path).unlink(missing_ok=True)
-        shards = [folder for folder in _entries(self._root) if _SHARD.fullmatch(folder.name)]
         return [
-            entry.name for shard in shards for entry in _files_before(Path(shard.path), before) if self.path(entry.name)
+            entry.name for shard in self._shards() for entry in _files_before(shard, before) if self.path(entry.name)
         ]
+
+    def _shards(self) -> list[Path]:
+        return [Path(folder.path) for folder in _entries(self._root) if _SHARD.fullmatch(folder.name)]
+
+    def _stored_in(self, shard: Path) -> list[StoredBlob]:
+        found = []
+        for entry in _entries(shard):
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                if self.path(entry.name):
+                    found.append(StoredBlob(key=entry.name, size=entry.stat(follow_symlinks=False).st_size))
+        return found
 
 
 class _FolderWriter(BlobWriter):

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -19,14 +19,14 @@ import obstore
 from obstore.exceptions import BaseError, PreconditionError
 from obstore.store import S3Store
 
-from common.blobs import CHUNK, KEY, BlobStore, BlobStoreError, BlobWriter, NoBlobError
+from common.blobs import CHUNK, KEY, BlobStore, BlobStoreError, BlobWriter, NoBlobError, StoredBlob
 from common.failures import PpsError
 from common.s3_address import S3Address, S3Keys, endpoint_of
 from common.s3_errors import S3Place, code_of, complaint_of
 from common.secrets import resolve
 
 if TYPE_CHECKING:
-    from obstore import AsyncWritableFile, GetOptions
+    from obstore import AsyncWritableFile, GetOptions, ObjectMeta
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 PART: Final = 5 * 1024 * 1024
@@ -99,16 +99,22 @@ class S3Blobs(BlobStore):
 
     async def older_than(self, seconds: int) -> list[str]:
         """See BlobStore. By the store's clock; unfinished uploads are for the bucket's rule."""
-        store, before, found = await self._store(), time.time() - seconds, []
-        batches = obstore.list(store).__aiter__()
+        before, found = time.time() - seconds, []
+        async for batch in self._batches():
+            found += [item["path"] for item in batch if item["last_modified"].timestamp() < before]
+        return found
+
+    async def stored(self) -> AsyncIterator[Sequence[StoredBlob]]:
+        """See BlobStore."""
+        async for batch in self._batches():
+            yield [StoredBlob(key=item["path"], size=item["size"]) for item in batch]
+
+    async def _batches(self) -> "AsyncIterator[Sequence[ObjectMeta]]":
+        """Yield all objects that may be blobs."""
+        batches = obstore.list(await self._store()).__aiter__()
         with contextlib.suppress(StopAsyncIteration):
             while batch := await self.ask("s3:ListBucket", batches.__anext__()):
-                found += [
-                    item["path"]
-                    for item in batch
-                    if KEY.fullmatch(item["path"]) and item["last_modified"].timestamp() < before
-                ]
-        return found
+                yield [item for item in batch if KEY.fullmatch(item["path"])]
 
     async def check(self) -> None:
         """See BlobStore: a small blob is written, read, listed and deleted."""

@@ -9,6 +9,7 @@ from common.worker import Parts, Worker
 from fetcher.grants import grants_of
 from fetcher.intake import Workplace
 from fetcher.settle import Settler
+from fetcher.witness import Witnesses
 from fetcher.work import FetcherWorker
 
 
@@ -20,6 +21,7 @@ async def build(parts: Parts, *, names: frozenset[str] | None = None) -> tuple[W
         ledger=parts.ledger,
         blobs=parts.blobs,
         settler=settler,
+        witnesses=Witnesses(ledger=parts.ledger, blobs=parts.blobs, log=parts.log),
         grants=grants_of(parts.config, parts.ledger, parts.log),
         targets=set(parts.config.targets),
         log=parts.log,

@@ -20,6 +20,7 @@ from fetcher.grants import Grants
 from fetcher.incoming import Incoming
 from fetcher.plan import Known
 from fetcher.settle import Settler
+from fetcher.witness import Witnesses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class Workplace:
     ledger: Ledger
     blobs: BlobStore
     settler: Settler
+    witnesses: Witnesses
     grants: Grants
     targets: set[str]  # that the configuration names; changed in place when that changes
     log: FilteringBoundLogger

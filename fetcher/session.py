@@ -279,7 +279,7 @@ class Session:
         if self.lease.profile.keep:
             await self.at.ledger.record_kept(self.lease, [pair.known.mail_id for pair in (*fresh, *keep)])
             fresh = []
-        ids = {pair.listed.number: pair.known.mail_id for pair in (*certain, *fresh)}
+        ids = await self._deletable_now({pair.listed.number: pair.known.mail_id for pair in (*certain, *fresh)})
         if self.connection.retrieved - ids.keys():
             await self.connection.reset()  # some servers delete at QUIT whatever was retrieved
         if ids and not await self.at.ledger.renew_lease(self.lease):
@@ -298,6 +298,16 @@ class Session:
 
     def _withhold(self, reason: str, mails: int) -> None:
         self.at.metrics.count(DELETES_WITHHELD, reason, by=mails)
+
+    async def _deletable_now(self, ids: dict[int, str]) -> dict[int, str]:
+        """Return what may be deleted: nothing while the ledger may be older than what was delivered or decided."""
+        why = await self.at.witnesses.why_kept() if ids else None
+        if why is None:
+            return ids
+        self._withhold("restored", len(ids))
+        self.log.warning("deletion_withheld", mails=len(ids), reason=why)
+        self.end.withheld = self.end.withheld or why
+        return {}
 
     async def _record_deleted(self, mail_ids: Sequence[str]) -> None:
         await self.at.ledger.record_deleted(self.lease, mail_ids)

@@ -18,6 +18,7 @@ from common.messages import MAX_HEADER, Blob, DeliveryJob, MailFetched, encode
 from common.metrics import NO_METRICS, Metrics
 from common.metrics.definitions import SWEPT
 from common.profile import Profile
+from fetcher.witness import Witnesses
 
 INTERVAL_SECONDS: Final = 5.0
 HOUSEKEEPING_SECONDS: Final = 3600.0
@@ -40,6 +41,7 @@ class Sweeper:
         broker: Broker,
         ledger: Ledger,
         blobs: BlobStore,
+        witnesses: Witnesses,
         targets: Collection[str],
         retention: int,
         log: FilteringBoundLogger,
@@ -51,6 +53,7 @@ class Sweeper:
         self._broker = broker
         self._ledger = ledger
         self._blobs = blobs
+        self._witnesses = witnesses
         self._log = log
 
     async def begin(self) -> None:
@@ -69,9 +72,8 @@ class Sweeper:
         while True:
             try:
                 if loop.time() >= housekeeping_at:
-                    await self._keep_house()
+                    pruning = await self.keep_house()
                     housekeeping_at = loop.time() + HOUSEKEEPING_SECONDS
-                    pruning = True
                 await self.sweep(began_empty=False)
                 pruning = pruning and await self._prune()
             except (PpsError, OSError) as error:
@@ -217,10 +219,19 @@ class Sweeper:
             self._log.info("mails_pruned", mails=pruned)
         return pruned > 0
 
-    async def _keep_house(self) -> None:
+    async def keep_house(self) -> bool:
+        """Remove blobs that nobody needs; return whether rows may be forgotten, too: not by a ledger in doubt."""
+        origin = await self._witnesses.origin()
+        if origin is None or origin.withheld:
+            return False  # a person is to see first what a restored ledger lacks
+        if not origin.blobs_rest:
+            await self._remove_orphans()
+        return True
+
+    async def _remove_orphans(self) -> None:
         old = await self._blobs.older_than(ORPHAN_SECONDS)
         needed = await self._ledger.read(lambda connection: reading.needed_blobs(connection, old)) if old else set()
-        orphans = set(old) - needed
+        orphans = set(old) - needed - {self._ledger.installation}
         await self._blobs.delete(*orphans)
         self._metrics.count(SWEPT, "blob", by=len(orphans))
         if orphans:

@@ -30,6 +30,7 @@ class FetcherWorker:
             broker=at.broker,
             ledger=at.ledger,
             blobs=at.blobs,
+            witnesses=at.witnesses,
             targets=at.targets,
             retention=retention,
             log=at.log,
@@ -48,13 +49,15 @@ class FetcherWorker:
         await self._sweeper.begin()
         sweeping = asyncio.create_task(self._sweeper.run(self._at.settler.redirected))
         scheduling = asyncio.create_task(self._schedule(stop))
+        witnessing = asyncio.create_task(self._at.witnesses.run())
+        tasks = (sweeping, scheduling, witnessing)
         try:
-            await asyncio.wait({sweeping, scheduling}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await self._end_polls()
-            for task in (sweeping, scheduling):
+            for task in tasks:
                 task.cancel()
-            failures = await asyncio.gather(sweeping, scheduling, return_exceptions=True)
+            failures = await asyncio.gather(*tasks, return_exceptions=True)
         for failure in failures:
             if isinstance(failure, Exception):
                 raise failure

@@ -36,7 +36,7 @@ class ProfileState(StrEnum):
 class Trouble:
     """One thing that stands still."""
 
-    what: str  # service, host, profile, grant, target, quarantined, lost, deferred, undelivered, undeleted or skipped
+    what: str  # service, restored, breaches, host, profile, grant, target, quarantined, lost, deferred, undelivered, …
     name: str | None  # of the profile or target
     since: int | None  # None: it never worked
     count: int | None  # mails or deliveries that wait for it
@@ -71,6 +71,7 @@ def troubles_of(standing: Standing, *, running: bool | None) -> tuple[Trouble, .
     """Return all that stands still, what holds up most first. `running`: whether a service works, None: unknown."""
     return (
         *_of_service(standing, running=running),
+        *_of_trust(standing),
         *(found for one in standing.targets for found in _of_target(one)),
         *(_of_host(one) for one in standing.hosts),
         *(found for one in standing.profiles for found in _of_profile(one, standing.at, running=running)),
@@ -91,6 +92,24 @@ def _of_service(standing: Standing, *, running: bool | None) -> Iterator[Trouble
         reason = f"{len(overdue)} of {len(standing.profiles)} profiles are due, and nobody polls them"
         mend = "is `pps run` or `pps fetcher` at work, and what does it say? pps log --level warning"
         yield Trouble(what="service", name=None, since=since, count=len(overdue), reason=reason, mend=mend)
+
+
+def _of_trust(standing: Standing) -> Iterator[Trouble]:
+    """Tell of a ledger that came back from a backup, and of what contradicted an invariant when all was verified."""
+    known = standing.verified
+    if known.restored_at is not None:
+        yield Trouble(
+            what="restored",
+            name=None,
+            since=known.restored_at,
+            count=None,
+            reason=f"{known.restored_why}: nothing is deleted",
+            mend="pps verify; once you have read it: pps verify --accept",
+        )
+    if known.breaches:
+        reason = "must not be so, as the last verification found"
+        mend = "see what it is: pps verify"
+        yield Trouble(what="breaches", name=None, since=known.at, count=known.breaches, reason=reason, mend=mend)
 
 
 def _of_target(target: TargetStanding) -> Iterator[Trouble]:

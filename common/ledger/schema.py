@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-HEAD: Final = "0008"
+HEAD: Final = "0009"
 """The newest migration: what a worker of this version needs to find."""
 
 metadata: Final = MetaData()
@@ -232,7 +232,28 @@ events: Final = Table(
     Column("text", String(512)),
 )
 
-installation: Final = Table("installation", metadata, Column("id", String(36), primary_key=True))
+verifications: Final = Table(
+    "verifications",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("began_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger, nullable=False),
+    Column("whole", Boolean, nullable=False),
+    Column("mails", BigInteger, nullable=False),
+    Column("breaches", Integer, nullable=False),
+    Column("undelivered", Integer, nullable=False),  # deleted with no delivered row
+    Column("document", Text, nullable=False),  # as `pps verify --json` printed it
+)
+
+installation: Final = Table(
+    "installation",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("epoch", BigInteger, nullable=False, server_default="0"),  # how often its age was left with the blobs
+    Column("restored_at", BigInteger),
+    Column("restored_why", String(512)),
+    Column("accepted_at", BigInteger),
+)
 
 
 def new_id() -> str:

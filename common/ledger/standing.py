@@ -12,6 +12,7 @@ from typing import Any, Final
 from common.config_errors import nearest
 from common.failures import UsageError
 from common.ledger.reader import Found, Reader
+from common.ledger.verified import Verified, read_verified
 from common.messages import one_line
 from common.secrets import STORED
 
@@ -97,6 +98,9 @@ class SetAside:
     since: int
 
 
+_UNVERIFIED: Final = Verified()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """How all stands, at one moment of the database's clock."""
@@ -109,6 +113,7 @@ class Standing:
     set_aside: tuple[SetAside, ...]  # the newest MAX_LISTED
     undelivered_since: int | None  # the oldest mail that somebody doesn't have yet
     undeleted_since: int | None  # the oldest that everybody has, and that is still on the server
+    verified: Verified = _UNVERIFIED
 
 
 PROFILES: Final = """
@@ -201,6 +206,7 @@ async def read_standing(reader: Reader) -> Standing:
         set_aside=await _set_aside(reader),
         undelivered_since=_undelivered(profiles, targets),
         undeleted_since=undeleted["since"],
+        verified=await read_verified(reader),
     )
 
 

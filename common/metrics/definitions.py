@@ -113,8 +113,9 @@ MAILS_DELETED: Final = _counter(
 DELETES_WITHHELD: Final = _counter(
     "deletes_withheld_total",
     "Delivered mails that stayed: unverified (the server doesn't show the mail that was delivered), undelivered (a "
-    "copy got another recipient), lease_lost.",
-    _label("reason", "unverified", "undelivered", "lease_lost"),
+    "copy got another recipient), lease_lost, restored (the ledger comes from a backup: a person "
+    "is to read first what `pps verify` finds).",
+    _label("reason", "unverified", "undelivered", "lease_lost", "restored"),
 )
 
 # Broker

@@ -29,6 +29,7 @@ from manager.cli import (
     service,
     setup,
     status,
+    verify,
 )
 
 FAILED: Final = 1
@@ -49,6 +50,7 @@ _COMMANDS: Final = (
     status.status,
     log.log,
     doctor.doctor,
+    verify.verify,
     setup.migrate,
 )
 

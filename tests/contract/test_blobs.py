@@ -178,3 +178,17 @@ def test_a_wrong_url_names_its_key(url: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^\[service\] blobs: ") as failure:
         open_blobs(Service.model_construct(blobs=url), tmp_path)
     assert "secret" not in str(failure.value)
+
+
+async def test_all_blobs_are_told_with_their_sizes(store: BlobStore) -> None:
+    """For who compares them with the ledger: each once, and no unfinished one."""
+    assert [blob async for batch in store.stored() for blob in batch] == []
+    await store.put(KEY, MAIL)
+    await store.put(OTHER, MAIL * 2)
+    writer = store.writer(KEY[:-1] + "f")
+    await writer.write(MAIL)
+
+    found = {blob.key: blob.size async for batch in store.stored() for blob in batch}
+
+    await writer.discard()
+    assert found == {KEY: len(MAIL), OTHER: 2 * len(MAIL)}

@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from common.ledger.deciding import Decision, Verb
 from common.ledger.desk import Desk
 from common.ledger.events import FIRST, LAST
@@ -13,6 +15,8 @@ from tests.contract.reader import Asked, asked
 from tests.ledger import Scene, forget, outcome
 
 __all__ = ["asked"]
+
+pytestmark = pytest.mark.parametrize("asked", ["sqlite", "postgresql"], indirect=True)
 
 
 async def told(asked: Asked, scene: Scene, uidl: bytes = b"u1") -> list[str]:

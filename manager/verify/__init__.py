@@ -1,0 +1,1 @@
+"""`pps verify`: every mail accounted for, against ledger, blobs, targets and servers."""
