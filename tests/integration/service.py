@@ -21,6 +21,7 @@ from manager.service import compose
 from tests.command import ROOT, Ended, pps
 from tests.ledger import change
 from tests.maildir import messages
+from tests.scraped import Scraped
 from tests.servers.dovecot import PASSWORD
 from tests.servers.fixtures_dovecot import Mailbox
 from tests.status import ProfileStatus, Status, status_of
@@ -111,10 +112,10 @@ class Installation:
         assert ends == [(b"", 0)] * len(processes)
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator["Serving"]:
-        """Run every role in this process, as `pps run` does."""
+    async def serving(self, *, shown: bool = False) -> AsyncIterator["Serving"]:
+        """Run every role in this process, as `pps run` does; `shown`: with metrics."""
         config = self.config
-        async with opened(config, role="test") as parts:
+        async with opened(config, role="test", shown=shown) as parts:
             await parts.ledger.sync_profiles(config.profiles, managed_by=MANAGED_BY_FILE)
             stop = asyncio.Event()
             workers = await compose(parts, set(ROLES))
@@ -189,6 +190,10 @@ class Serving:
                 if condition(status):
                     return status
                 await asyncio.sleep(LOOK_SECONDS)
+
+    async def counted(self) -> Scraped:
+        """Return what /metrics would show."""
+        return Scraped.read((await self.parts.metrics.page()).decode())
 
     async def make_due(self) -> None:
         """Age what waits for a retry until it is due."""

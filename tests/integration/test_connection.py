@@ -134,6 +134,8 @@ async def test_stls_and_implicit_tls_verify_chain_and_name(mailbox: Mailbox, nam
         async with opened(server, tls=tls, ca=ca) as connection:
             await connection.authenticate(mailbox.user, mailbox.password)
             assert await all_mails(connection) == [raw]
+            assert connection.took.keys() == {"connect", "tls"}
+            assert all(0 < seconds < HASTY.connect for seconds in connection.took.values())
 
 
 async def test_top_gives_headers_and_quit_makes_deletions_final(mailbox: Mailbox) -> None:

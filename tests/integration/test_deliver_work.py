@@ -18,6 +18,7 @@ from common.ledger.claiming import HeldClaim
 from common.ledger.records import Claim, ClaimRequest
 from common.memory_broker import MemoryBroker
 from common.messages import DeliveryJob, DeliveryOutcome, Result, Stage, decode, encode
+from common.metrics import Metrics, new_metrics
 from deliverer import lane
 from deliverer.claim import JobClaim
 from deliverer.make import make_target
@@ -26,6 +27,7 @@ from deliverer.work import DelivererWorker
 from tests.deliveries import MAIL, job_of
 from tests.ledger import Scene, change
 from tests.maildir import messages
+from tests.scraped import Scraped
 from tests.servers.smtp import DOT, Act, SmtpServer
 from tests.status import status_of
 
@@ -42,6 +44,7 @@ class Bench:
     outcomes: asyncio.Queue[DeliveryOutcome] = field(default_factory=asyncio.Queue)
     scene: Scene | None = None
     count: int = 0
+    metrics: Metrics = field(default_factory=lambda: new_metrics(shown=True))
 
     async def job(self, recipient: str = "ann@example.com", raw: bytes = MAIL, **more: Any) -> DeliveryJob:  # noqa: ANN401 (those of job_of)
         """Record a routed mail, return the job of its one delivery."""
@@ -85,7 +88,13 @@ class Bench:
             for name, url in urls.items()
         }
         worker = DelivererWorker(
-            broker=self.broker, ledger=self.ledger, blobs=self.blobs, targets=targets, log=self.log, prefetch=10
+            broker=self.broker,
+            ledger=self.ledger,
+            blobs=self.blobs,
+            targets=targets,
+            log=self.log,
+            prefetch=10,
+            metrics=self.metrics,
         )
         stop = asyncio.Event()
         running = asyncio.create_task(worker.run(stop))
@@ -182,6 +191,43 @@ async def test_bytes_are_kept_before_any_outcome_but_delivered(
 
     assert outcome.result is result
     assert b"".join([chunk async for chunk in bench.blobs.stream(job.mail_id)]) == MAIL
+
+
+@pytest.mark.parametrize(
+    ("reply", "user", "counted"),
+    [
+        (("RCPT", "250 ok"), "ann", "delivered"),
+        (("RCPT", "450 4.2.0 later"), "ann", "deferred"),
+        (("RCPT", "550 5.1.1 no such user"), "ann", "redirected"),
+        (("RCPT", "550 5.1.1 no such user"), "postmaster", "refused"),
+        ((DOT, "554 5.6.0 no"), "ann", "refused"),
+        ((DOT, Act.CUT), "ann", "ambiguous"),
+    ],
+)
+async def test_each_attempt_is_counted_by_what_follows(
+    bench: Bench, server: SmtpServer, reply: tuple[str, str | Act], user: str, counted: str
+) -> None:
+    """Once, and its age if it was delivered; the fallback user has nobody who gets what he is refused."""
+    server.replies(*reply)
+    job = await bench.job(f"{user}@local.example")
+    async with bench.working(local=server.url):
+        await bench.publish(job)
+        await bench.outcome()
+
+    shown = Scraped.read((await bench.metrics.page()).decode())
+    assert shown.by("deliveries_total", "result") == {counted: 1}
+    assert shown.by("deliveries_total", "transport") == {"smtp": 1}
+    assert shown.by("delivery_seconds_count", "transport") == ({"smtp": 1} if counted == "delivered" else {})
+
+
+async def test_an_outage_is_no_attempt_to_count(bench: Bench, server: SmtpServer) -> None:
+    """The target is paused, which has a number of its own; the success rate of deliveries tells of answers."""
+    await server.stop()
+    async with bench.working(local=server.url):
+        await bench.publish(await bench.job())
+        await bench.heard("target_paused")
+
+    assert Scraped.read((await bench.metrics.page()).decode()).by("deliveries_total", "result") == {}
 
 
 async def test_what_is_no_job_is_buried(bench: Bench, server: SmtpServer) -> None:

@@ -20,8 +20,8 @@ TARGET: Final = {"numbers": {"url": MAILDIR}}
 """A target of our own: its queue is no other test's."""
 
 
-def five_mails() -> list[bytes]:
-    """Return mails with eight recipients, one of them the fallback user; one mail is too large to travel inline."""
+def seven_mails() -> list[bytes]:
+    """Return mails with nine recipients: one is the fallback user, one mail is large, and two are copies of one."""
     both = "ann@local.example, bob@local.example"
     return [
         mail(),
@@ -29,32 +29,34 @@ def five_mails() -> list[bytes]:
         mail(to=both, cc="carol@local.example"),
         mail(to="somebody@far.example"),
         mail(size=100_000),
+        mail(message_id="<copy@far.example>", extra="X-Copy: 1\r\n"),
+        mail(message_id="<copy@far.example>", extra="X-Copy: 2\r\n"),
     ]
 
 
 def assert_numbers(fetching: Scraped, routing: Scraped, delivering: Scraped, planted: list[bytes]) -> None:
-    """Compare all that was counted with five mails and their eight recipients, wherever each is counted."""
+    """Compare all that was counted with seven mails and their nine deliveries, wherever each is counted."""
     jobs = jobs_queue("numbers")
-    assert fetching.value("mails_fetched_total") == 5
+    assert fetching.value("mails_fetched_total") == 7
     assert fetching.value("bytes_fetched_total") == sum(map(len, planted))
-    assert fetching.by("mails_deleted_total", "result") == {"ok": 5}
+    assert fetching.by("mails_deleted_total", "result") == {"ok": 7}
     assert fetching.by("deletes_withheld_total", "reason") == {}
     assert set(fetching.by("polls_total", "result")) <= {"ok", "empty"}
     assert set(fetching.by("poll_duration_seconds_count", "phase")) == PHASES
     assert (fetching.value("schedule_lag_seconds_count") or 0) >= 1
-    assert routing.by("routed_total", "rule") == {"to-cc": 7, "fallback": 1}
-    assert routing.value("copies_joined_total") == 0
-    assert delivering.by("deliveries_total", "result") == {"delivered": 8}
-    assert delivering.by("deliveries_total", "transport") == {"maildir": 8}
-    assert delivering.value("delivery_seconds_count", transport="maildir") == 8
-    assert 0 < (delivering.value("delivery_seconds_sum", transport="maildir") or 0) < 8 * 120
-    assert fetching.value("publishes_total", queue=FETCHED, result="ack") == 5
-    assert routing.value("publishes_total", queue=jobs, result="ack") == 8
-    assert delivering.value("publishes_total", queue=OUTCOMES, result="ack") == 8
-    assert fetching.value("confirm_seconds_count", queue=FETCHED) == 5
-    assert fetching.value("work_seconds_count", stage="settle", result="ack") == 8
-    assert routing.value("work_seconds_count", stage="route", result="ack") == 5
-    assert delivering.value("work_seconds_count", stage="deliver", result="ack") == 8
+    assert routing.by("routed_total", "rule") == {"to-cc": 9, "fallback": 1}
+    assert routing.value("copies_joined_total") == 1
+    assert delivering.by("deliveries_total", "result") == {"delivered": 9}
+    assert delivering.by("deliveries_total", "transport") == {"maildir": 9}
+    assert delivering.value("delivery_seconds_count", transport="maildir") == 9
+    assert 0 < (delivering.value("delivery_seconds_sum", transport="maildir") or 0) < 9 * 120
+    assert fetching.value("publishes_total", queue=FETCHED, result="ack") == 7
+    assert routing.value("publishes_total", queue=jobs, result="ack") == 9
+    assert delivering.value("publishes_total", queue=OUTCOMES, result="ack") == 9
+    assert fetching.value("confirm_seconds_count", queue=FETCHED) == 7
+    assert fetching.value("work_seconds_count", stage="settle", result="ack") == 9
+    assert routing.value("work_seconds_count", stage="route", result="ack") == 7
+    assert delivering.value("work_seconds_count", stage="deliver", result="ack") == 9
 
 
 def assert_at_rest(shown: Scraped, role: str) -> None:
@@ -89,7 +91,7 @@ def all_deleted(there: Installation, count: int) -> bool:
 
 def test_one_process_counts_what_was_planted(mailbox: Mailbox, tmp_path: Path) -> None:
     """All of it on one page, and nothing twice."""
-    planted = five_mails()
+    planted = seven_mails()
     mailbox.plant(*planted)
     port = free_port()
     there = install(
@@ -110,7 +112,7 @@ def test_three_roles_count_it_each_its_part(
     mailbox: Mailbox, tmp_path: Path, database: str, rabbitmq: RabbitMQ
 ) -> None:
     """On RabbitMQ and PostgreSQL; what concerns the whole service is the same on each page."""
-    planted = five_mails()
+    planted = seven_mails()
     mailbox.plant(*planted)
     ports = {role: free_port() for role in ROLES}
     there = install(
