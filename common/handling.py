@@ -122,7 +122,7 @@ class Handling:
             case Requeue():
                 delivery.requeue()
             case Dead(reason):
-                self._log.error("message_dead", reason=reason)
+                self._log.error("message_dead", reason=reason, octets=len(delivery.body))
                 # A crash between the copy's confirmation and the ack costs a second copy in pps.dead, never a loss.
                 await delivery.bury(reason)
                 delivery.ack()

@@ -36,8 +36,8 @@ class ProfileState(StrEnum):
 class Trouble:
     """One thing that stands still."""
 
-    what: str  # service, restored, breaches, host, profile, grant, target, quarantined, lost, deferred, undelivered, …
-    name: str | None  # of the profile or target
+    what: str  # service, broker, queue, dead, restored, breaches, host, profile, grant, target, quarantined, lost, …
+    name: str | None  # of the profile, target or queue
     since: int | None  # None: it never worked
     count: int | None  # mails or deliveries that wait for it
     reason: str

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import replace
 from functools import partial
 
 from structlog.typing import FilteringBoundLogger
@@ -17,11 +16,10 @@ from common.metrics.definitions import BROKER_RECONNECTS
 from common.rabbitmq.address import parse_address
 from common.rabbitmq.channel import NOT_FOUND, ChannelLostError
 from common.rabbitmq.consumption import RabbitConsumption
-from common.rabbitmq.layout import roles_in
 from common.rabbitmq.line import Line
 from common.rabbitmq.mending import Mender
 from common.rabbitmq.publishing import Publisher
-from common.rabbitmq.rights import Permit, lacks_of, require_rights
+from common.rabbitmq.rights import Permit, require_rights
 
 
 async def connect_rabbitmq(
@@ -105,12 +103,6 @@ class RabbitBroker(Broker):
                 await asyncio.sleep(back_off(1))
             else:
                 return Depth(ready=ready, consumers=consumers)
-
-    async def complaints(self, role: str, targets: Collection[str]) -> list[str]:
-        """Return a line for each right that our user would lack in this role."""
-        permit = replace(self._permit, role=role)
-        connection = await self._consuming.connection()
-        return [permit.complaint(lack) for lack in await lacks_of(connection, roles_in(role), targets)]
 
     def state(self) -> BrokerState:
         """See Broker."""

@@ -9,8 +9,9 @@ from pika import BasicProperties
 from pika.exceptions import AMQPError
 
 from common.broker import DEAD
+from common.dead_letters import headers_of
 from common.handling import Delivery
-from common.messages import MAX_MESSAGE, one_line
+from common.messages import MAX_MESSAGE
 from common.rabbitmq.channel import Channel
 from common.rabbitmq.publishing import Publisher
 from common.rabbitmq.tags import Tags
@@ -67,7 +68,7 @@ class ConsumingChannel:
 
     async def bury(self, body: bytes, *, message_id: str, reason: str) -> None:
         """Have a copy in pps.dead, confirmed."""
-        headers = {"reason": one_line(reason), "queue": self._queue, "octets": str(len(body))}
+        headers = headers_of(reason, self._queue, len(body))
         await self._publisher.publish(DEAD, body[:MAX_MESSAGE], message_id=message_id, headers=headers)
 
     def cancel(self) -> None:

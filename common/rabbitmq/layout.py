@@ -105,6 +105,11 @@ def roles_in(name: str) -> tuple[str, ...]:
     return tuple(role for role in name.split("+") if role in ACCOUNTS)
 
 
+def is_ours(queue: str) -> bool:
+    """Whether this is a queue in which messages of ours wait."""
+    return queue.startswith("pps.") and not queue.startswith(SCRATCH_PREFIX)
+
+
 def queues_named(queues: Collection[str], targets: Collection[str]) -> Iterator[str]:
     """Yield each queue by its name, JOBS as one a target."""
     for queue in queues:

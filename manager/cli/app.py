@@ -26,6 +26,7 @@ from manager.cli import (
     profile,
     pull,
     quarantine,
+    queues,
     service,
     setup,
     status,
@@ -54,7 +55,13 @@ _COMMANDS: Final = (
     setup.migrate,
 )
 
-_GROUPS: Final = {"broker": broker.broker, "ledger": ledger.ledger, "mails": mails.mails, "oauth": oauth.oauth}
+_GROUPS: Final = {
+    "broker": broker.broker,
+    "ledger": ledger.ledger,
+    "mails": mails.mails,
+    "oauth": oauth.oauth,
+    "queues": queues.queues,
+}
 
 
 def build() -> typer.Typer:

@@ -41,14 +41,14 @@ def status(
 async def _status(config: "Config", *, watch: bool, everything: bool, as_json: bool) -> None:
     from manager.cli.status_view import blocks_of, document_of
     from manager.cli.tables import print_blocks
-    from manager.standing import overview_of, reading
+    from manager.standing import overview_with_queues, reading
 
     async with reading(config) as reader:
         if watch and sys.stdout.isatty() and not as_json:
             await _watched(config, reader, everything=everything)
             return
         while True:
-            found = await overview_of(config, reader)
+            found = await overview_with_queues(config, reader)
             if as_json:
                 typer.echo(json.dumps(document_of(found)))
             else:
@@ -65,11 +65,11 @@ async def _watched(config: "Config", reader: "Reader", *, everything: bool) -> N
 
     from manager.cli.status_view import blocks_of
     from manager.cli.tables import console, rendered
-    from manager.standing import overview_of
+    from manager.standing import overview_with_queues
 
     with Live(console=console(), screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
-            found: Overview = await overview_of(config, reader)
+            found: Overview = await overview_with_queues(config, reader)
             live.update(rendered(blocks_of(found, short=not everything)), refresh=True)
             await _until_next_look()
 

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from common.ledger.standing import ProfileStanding, Standing, TargetStanding, Waiting
 from manager.cli.moments import age, iso
+from manager.cli.queues_view import document_of as queues_document
+from manager.cli.queues_view import queue_rows
 from manager.cli.tables import Block, Line, Rows
 from manager.standing import Overview
 from manager.trouble import ProfileState, Trouble, state_of
@@ -14,7 +16,7 @@ MANY: Final = 20
 """Profiles that a terminal shows in full; of more, only those that aren't well."""
 
 _QUIET: Final = frozenset({ProfileState.ACTIVE, ProfileState.POLLING, ProfileState.DISABLED})
-_WARNINGS: Final = frozenset({"deferred", "grant", "skipped"})
+_WARNINGS: Final = frozenset({"dead", "deferred", "grant", "skipped"})
 _ORDER: Final = ("listed", "fetched", "routed", "skipped", "quarantined", "lost", "removed")
 _WORDS: Final = {"listed": "to fetch", "fetched": "to route", "routed": "on the way"}
 """States whose names say little to who doesn't know the pipeline."""
@@ -31,6 +33,9 @@ def blocks_of(found: Overview, *, short: bool) -> Iterator[Block]:
     yield Line("")
     yield from _profiles(standing, short=short)
     yield from _targets(standing)
+    if found.queues is not None and found.queues.broker != "memory":  # of one process, the ledger told it above
+        yield Line("")
+        yield queue_rows(found.queues)
 
 
 def _headline(found: Overview) -> str:
@@ -44,12 +49,12 @@ def _headline(found: Overview) -> str:
 
 def _complaint(trouble: Trouble, at: int) -> str:
     """Return "! profile office without success for 3h, 12 waiting: why" and the like."""
-    many = trouble.count if trouble.what not in {"target", "profile", "service"} else None
+    many = trouble.count if trouble.what not in {"target", "profile", "queue", "service"} else None
     whose = f"{trouble.what} {trouble.name}" if trouble.name else trouble.what
     subject = f"deliveries to {trouble.name}" if trouble.what == "deferred" else whose
     without = " without success" if trouble.what == "profile" else ""
     since = "" if trouble.since is None else f" for {age(at, trouble.since)}"
-    waiting = f", {trouble.count} waiting" if trouble.count and trouble.what in {"target", "profile"} else ""
+    waiting = f", {trouble.count} waiting" if trouble.count and trouble.what in {"target", "profile", "queue"} else ""
     return f"! {many or ''} {subject}{without}{since}{waiting}: {trouble.reason}".replace("!  ", "! ").rstrip()
 
 
@@ -133,6 +138,7 @@ def document_of(found: Overview) -> dict[str, Any]:
             }
             for one in standing.hosts
         ],
+        "queues": None if found.queues is None else queues_document(found.queues),
         "quarantined": [
             {
                 "mail": one.mail_id,

@@ -12,8 +12,8 @@ from common.config import Config
 from common.connect import broker_url
 from common.failures import PpsError
 from common.rabbitmq.address import Address, parse_address
-from common.rabbitmq.broker import RabbitBroker, connect_rabbitmq
-from common.rabbitmq.layout import MONITOR, POLICIES, ROLES
+from common.rabbitmq.layout import MONITOR, POLICIES, ROLES, is_ours
+from common.rabbitmq.visitor import Visitor, visit_rabbitmq
 from common.secrets import Secret
 from manager.doctor.check import Check, ok, problem, warning
 from manager.rabbitmq.api import Api, ApiError, api_addresses, open_api
@@ -33,20 +33,17 @@ async def broker_checks(config: Config, log: FilteringBoundLogger) -> AsyncItera
         return
     try:
         url = await broker_url(config.service, config.base)
-        address, broker = parse_address(url), await connect_rabbitmq(url, role="doctor", log=log)
-    except PpsError as error:
-        yield problem("broker", str(error))
-        return
-    try:
-        async with asyncio.timeout(SECONDS):
-            waiting = {name: await broker.depth(name) for name in _queues(config)}
-            rights = [check async for check in _rights_checks(broker, address, config)]
+        address = parse_address(url)
+        async with asyncio.timeout(SECONDS), visit_rabbitmq(url, role="doctor", log=log) as visitor:
+            waiting = {name: await visitor.depth(name) for name in _queues(config)}
+            rights = [check async for check in _rights_checks(visitor, address, config)]
     except TimeoutError:
         yield problem("broker", "[service] broker: connects, but doesn't tell of its queues: see rabbitmqctl status")
         return
-    finally:
-        await broker.close()
-    for check in (*_depth_checks(waiting), *rights):
+    except PpsError as error:
+        yield problem("broker", str(error))
+        return
+    for check in (*_depth_checks({name: depth for name, depth in waiting.items() if depth is not None}), *rights):
         yield check
     async for check in _api_checks(config, address):
         yield check
@@ -62,11 +59,11 @@ def _depth_checks(waiting: Mapping[str, Depth]) -> Iterator[Check]:
             yield problem("broker", f"{depth.ready} messages wait in {name}, and nobody takes them: start its role")
 
 
-async def _rights_checks(broker: RabbitBroker, address: Address, config: Config) -> AsyncIterator[Check]:
+async def _rights_checks(visitor: Visitor, address: Address, config: Config) -> AsyncIterator[Check]:
     """Say of which roles the user has the rights; where it has those of none, what it lacks for the nearest."""
     if address.user == "guest":
         yield warning("broker", f"[service] broker: guest may do everything: let each role have its own user: {_SETUP}")
-    lacking = {role: await broker.complaints(role, config.targets) for role in (*ROLES, MONITOR)}
+    lacking = {role: await visitor.complaints(role, config.targets) for role in (*ROLES, MONITOR)}
     able = [role for role in ROLES if not lacking[role]]
     if able:
         yield ok("broker", f"user {address.user!r} has the rights of: {', '.join(able)}")
@@ -113,7 +110,7 @@ async def _set_up_checks(api: Api, vhost: str) -> AsyncIterator[Check]:
 
 def _queue_checks(queue: Mapping[str, Any], vhost: str) -> Iterator[Check]:
     name, kind, policy = str(queue["name"]), queue.get("type", "quorum"), queue.get("policy")
-    if not name.startswith("pps."):
+    if not is_ours(name):
         return
     if kind != "quorum":
         mend = f"delete it, and it is made anew: rabbitmqctl delete_queue --vhost {vhost} {name}"

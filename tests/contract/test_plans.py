@@ -13,6 +13,7 @@ from common.ledger.notice_board import NoticeBoard
 from common.ledger.notices import Wanted as Noticeable
 from common.ledger.pruning import prunable
 from common.ledger.pulling import read_pulling, recipients_since
+from common.ledger.queued import read_queued
 from common.ledger.reader import LedgerReader
 from common.ledger.records import Claimed, ClaimRequest, PlannedDelivery
 from common.ledger.schedule import PollEnd
@@ -125,6 +126,7 @@ async def test_the_sweeper_and_who_looks_read_what_waits_only(plans: Plans) -> N
         "vanished": lambda: ledger.read(lambda c: reading.vanished_undeleted(c, scene.lease.profile.mailbox)),
         "unrecorded": lambda: ledger.read(lambda c: reading.unrecorded(c, scene.lease.profile.mailbox, uidls)),
         "status": lambda: read_standing(reader),
+        "queues": lambda: read_queued(reader),
         "pulling": lambda: read_pulling(reader, 1 << 60),
         "recipients": lambda: recipients_since(reader, scene.lease.profile_id, 1 << 60),
         "mails": lambda: list_mails(reader, Wanted(limit=20)),
