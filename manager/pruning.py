@@ -1,7 +1,9 @@
 """Forgets mails that left their server long ago, beside whatever runs: what the sweeper does by itself, now."""
 
 from common.config import Config
+from common.failures import PpsError
 from common.ledger.pruning import prunable
+from common.ledger.restoring import origin_of
 from manager.decisions import require_ledger
 from manager.profile_changes import opened_ledger
 
@@ -18,6 +20,10 @@ async def prune(config: Config, seconds: int) -> int:
     require_ledger(config)
     pruned = 0
     async with opened_ledger(config) as ledger:
+        if (await ledger.read(origin_of)).withheld:
+            raise PpsError(
+                f"{config.path}: the ledger was restored: read `pps verify` first, then `pps verify --accept`"
+            )
         while done := await ledger.prune(seconds):
             pruned += done
     return pruned

@@ -30,8 +30,8 @@ _SOME: Final = "SELECT * FROM mails WHERE id > :after ORDER BY id LIMIT :limit"
 _NAMED: Final = "SELECT * FROM mails WHERE id IN ({ids})"
 
 _DELIVERIES: Final = """
-SELECT d.id, d.profile_id, d.mail_id, d.recipient, d.target, d.state, d.done_at, d.last_reply,
-       m.id AS mail, m.digest, m.octets
+SELECT d.id, d.copy_id, d.profile_id, d.mail_id, d.recipient, d.target, d.state, d.done_at, d.last_reply,
+       m.id AS mail, m.digest, m.octets, m.fetched_at
 FROM ({deliveries}) d LEFT JOIN mails m ON m.id = d.mail_id ORDER BY d.id
 """
 _SOME_DELIVERIES: Final = "SELECT * FROM deliveries WHERE id > :after ORDER BY id LIMIT :limit"
@@ -43,6 +43,8 @@ FROM (SELECT id, mailbox FROM copies WHERE id > :after ORDER BY id LIMIT :limit)
 """
 
 _OF_BLOBS: Final = "SELECT id, profile_id, state, digest, octets FROM mails WHERE id IN ({ids})"
+
+_OF_COPIES: Final = "SELECT copy_id, digest, octets FROM mails WHERE copy_id IN ({ids}) AND digest IS NOT NULL"
 
 _BY_UIDL: Final = """
 SELECT id, uidl_key, state, unseen_since FROM mails WHERE mailbox = :mailbox AND uidl_key IN ({keys})
@@ -121,6 +123,14 @@ async def empty_copies(reader: Reader) -> AsyncIterator[Sequence[Found]]:
 async def mails_of_blobs(reader: Reader, keys: Collection[str]) -> dict[str, Found]:
     """Return the mails of these blobs by id: `profile_id`, `state`, `digest`, `octets`."""
     return {row["id"]: row for row in await _in(reader, _OF_BLOBS, keys)}
+
+
+async def digests_of_copies(reader: Reader, copies: Collection[str]) -> dict[str, list[tuple[bytes, int]]]:
+    """Return digest and size of every mail of these copies."""
+    found: dict[str, list[tuple[bytes, int]]] = {}
+    for row in await _in(reader, _OF_COPIES, copies):
+        found.setdefault(row["copy_id"], []).append((bytes(row["digest"]), row["octets"]))
+    return found
 
 
 async def by_uidl(reader: Reader, mailbox: str, keys: Collection[bytes]) -> dict[bytes, Found]:

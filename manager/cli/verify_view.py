@@ -83,7 +83,7 @@ def _of_targets(report: Report) -> Iterator[str]:
             continue
         found = (
             (one.present, "are as they were fetched"),
-            (one.untold, "are there, and can't be compared (bare line feeds)"),
+            (one.untold, "are there, and can't be compared"),
             (one.changed, "were changed since by somebody"),
             (one.gone, "are gone since"),
             (one.unseen, "are in folders that can't be looked into from here"),

@@ -99,7 +99,7 @@ class Deliveries:
     transport: str  # "maildir", or "reply" where the target's answer is all that there is
     delivered: int = 0
     present: int = 0  # in the Maildir, as they were fetched
-    untold: int = 0  # present; bare line feeds in the mail keep its digest from being compared
+    untold: int = 0  # present, and can't be compared: bare line feeds in the mail, or it was fetched anew since
     changed: int = 0  # by somebody, since they were delivered
     gone: int = 0  # since: read and removed, mostly
     unseen: int = 0  # in folders that this user may not read, or that this machine doesn't have

@@ -29,7 +29,7 @@ class Fate(Enum):
     """What became of a delivered mail's file."""
 
     PRESENT = auto()
-    UNTOLD = auto()  # present, but bare line feeds keep the digest from being compared
+    UNTOLD = auto()  # present, and there is nothing to compare it with: see `_compared`
     CHANGED = auto()  # by somebody, since
     DIFFERENT = auto()  # and nobody changed it since
     GONE = auto()
@@ -43,7 +43,7 @@ class Delivered:
     delivery_id: str
     recipient: str
     done_at: int
-    digest: bytes | None  # of the mail as it was fetched; None: its row is gone
+    digest: bytes | None  # of the mail as it was fetched; None: it isn't known any more
     octets: int | None
 
 
@@ -118,7 +118,7 @@ def _listed(folder: str) -> dict[str, str] | None:
 def _compared(path: Path, delivered: Delivered) -> Fate:
     with path.open("rb") as file:
         if delivered.digest is None or delivered.octets is None:
-            return Fate.PRESENT
+            return Fate.UNTOLD
         digest, octets = hashlib.sha256(), 0
         rest = file.read(CHUNK)
         chunk = rest[_after_first_field(rest) :]

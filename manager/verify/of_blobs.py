@@ -1,5 +1,6 @@
 """The blobs against the ledger: each belongs to a mail on record, and is what was fetched."""
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import Final
@@ -10,7 +11,12 @@ from common.ledger.reader import Found, Reader
 from common.ledger.restoring import MAX_WITNESS, Witness
 from manager.verify.account import Kind, Report
 
+FETCH_SECONDS: Final = 1.0
+"""How long after a blob its mail's digest may come into the ledger: what differs is looked at again after that."""
+
 _DONE_WITH: Final = frozenset({"deleted", "kept", "skipped"})
+_FETCHED: Final = frozenset({"fetched", "routed", "quarantined", "lost"})
+"""Mails whose blob is what was fetched last; of one to be fetched again it may be that of a fetch that died."""
 
 
 async def check_blobs(reader: Reader, blobs: BlobStore, report: Report) -> None:
@@ -47,14 +53,15 @@ async def _check(reader: Reader, blobs: BlobStore, stored: Sequence[StoredBlob],
                 report.add(Kind.BLOB_WITHOUT_ROW, blob.key, says)
         elif row["state"] in _DONE_WITH:
             report.blobs.orphaned += 1
-        elif row["profile_id"] in report.accounts and await _differs(blobs, blob, row):
+        elif row["profile_id"] in report.accounts and row["state"] in _FETCHED and await _differs(blobs, blob, row):
+            await asyncio.sleep(FETCH_SECONDS)
             await _confirm(reader, blobs, blob, report)
 
 
 async def _confirm(reader: Reader, blobs: BlobStore, blob: StoredBlob, report: Report) -> None:
     """Look again: the mail may have been fetched anew meanwhile."""
     row = (await mails_of_blobs(reader, {blob.key})).get(blob.key)
-    if row is None or row["state"] in _DONE_WITH:
+    if row is None or row["state"] not in _FETCHED:
         return
     said = await _differs(blobs, None, row)
     if said:

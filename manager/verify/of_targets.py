@@ -3,10 +3,11 @@
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from common.ledger.accounting import deliveries, deliveries_now
+from common.ledger.accounting import deliveries, deliveries_now, digests_of_copies
 from common.ledger.reader import Found, Reader
 from common.target_settings import TargetSettings
 from common.target_url import Transport, parse_target
@@ -47,9 +48,17 @@ class Targets:
             counts = self._report.targets.setdefault(target, Deliveries(target=target, transport=transport))
             counts.delivered += len(given)
             if maildirs is not None:
-                fates = await asyncio.to_thread(partial(_fates, maildirs, given))
+                fates = await asyncio.to_thread(partial(_fates, maildirs, [_delivered(row) for row in given]))
                 for row, fate in zip(given, fates, strict=True):
-                    self._count(counts, row, fate)
+                    seems_wrong = fate is Fate.DIFFERENT
+                    self._count(counts, row, await self._as_a_twin(maildirs, row) if seems_wrong else fate)
+
+    async def _as_a_twin(self, maildirs: Maildirs, row: Found) -> Fate:
+        """Compare with the other mails of the copy: a job that was late may have brought one's bytes for another's."""
+        twins = (await digests_of_copies(self._reader, {row["copy_id"]})).get(row["copy_id"], [])
+        same = [replace(_delivered(row), digest=digest, octets=octets) for digest, octets in twins]
+        fates = await asyncio.to_thread(partial(_fates, maildirs, same))
+        return Fate.PRESENT if Fate.PRESENT in fates else Fate.DIFFERENT
 
     def _count(self, counts: Deliveries, row: Found, fate: Fate) -> None:
         match fate:
@@ -68,17 +77,19 @@ class Targets:
                 self._report.add(Kind.FILE_DIFFERS, row["id"], says, row["profile_id"])
 
 
-def _fates(maildirs: Maildirs, rows: Sequence[Found]) -> list[Fate]:
-    return [maildirs.fate_of(_delivered(row)) for row in rows]
+def _fates(maildirs: Maildirs, given: Sequence[Delivered]) -> list[Fate]:
+    return [maildirs.fate_of(one) for one in given]
 
 
 def _delivered(row: Found) -> Delivered:
+    """Return what to look for. A mail that was fetched anew since may have other fields, so it is only looked for."""
+    comparable = row["digest"] is not None and row["fetched_at"] is not None and row["fetched_at"] <= row["done_at"]
     return Delivered(
         delivery_id=row["id"],
         recipient=row["recipient"],
         done_at=row["done_at"],
-        digest=None if row["digest"] is None else bytes(row["digest"]),
-        octets=row["octets"],
+        digest=bytes(row["digest"]) if comparable else None,
+        octets=row["octets"] if comparable else None,
     )
 
 

@@ -261,6 +261,32 @@ async def test_what_users_did_with_their_mail_is_no_breach(pulled: Pulled) -> No
     assert (local.delivered, local.present, local.changed, local.gone) == (3, 1, 1, 1)
 
 
+async def test_a_mail_that_was_fetched_anew_is_only_looked_for(pulled: Pulled) -> None:
+    """Servers add fields: what another recipient's delivery had fetched again need not be what this one was given."""
+    pulled.rows("UPDATE mails SET digest = x'00', fetched_at = fetched_at + 3600000 WHERE state = 'deleted'")
+
+    report = await pulled.verified()
+
+    assert report.breaches == []
+    assert (report.targets["local"].present, report.targets["local"].untold) == (0, 3)
+
+
+async def test_a_file_may_be_another_mail_of_the_copy(pulled: Pulled) -> None:
+    """A job that was late brought the bytes of one mail for the other's: they are one copy."""
+    twin = (
+        "SELECT 'f' || substr(id, 2) AS id, mailbox, profile_id, x'ff' AS uidl_key, uidl, size, state, fetches, breaks"
+    )
+    rest = "copy_id, digest, octets, listed_at, progress_at, fetched_at, unseen_since"
+    names = "id, mailbox, profile_id, uidl_key, uidl, size, state, fetches, breaks"
+    pulled.rows(f"INSERT INTO mails ({names}, {rest}) {twin}, {rest} FROM mails WHERE octets >= ?", LARGE)
+    pulled.rows("UPDATE mails SET digest = x'00' WHERE octets >= ? AND uidl_key <> x'ff'", LARGE)
+
+    report = await pulled.verified()
+
+    assert report.breaches == []
+    assert report.targets["local"].present == 3
+
+
 async def test_what_is_new_or_came_back_on_a_server_is_counted(pulled: Pulled) -> None:
     """New mail waits for the next poll; a mail recorded as deleted is there again: neither is a breach."""
     pulled.rows("UPDATE mails SET state = 'deleted', deleted_at = 1, unseen_since = 1 WHERE state = 'kept'")
