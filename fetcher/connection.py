@@ -95,8 +95,10 @@ class Connection:
         connection = cls(await open_dialogue(link, context, limits), memory)
         try:
             await connection._greet(link, limits)
-            if not connection.hung_up_on_capa and not await connection._knows_capa():
-                connection.hung_up_on_capa = True
+            lost_before = False
+            while not connection.hung_up_on_capa and not await connection._knows_capa():
+                connection.hung_up_on_capa = lost_before  # once may be the network's fault, twice is the server's way
+                lost_before = True
                 connection.abort()
                 connection._dialogue = await open_dialogue(link, context, limits)
                 await connection._greet(link, limits)

@@ -62,6 +62,10 @@ class Digests:
         """The hash of the header block as `header_hash` makes it."""
         return header_hash(self.header)
 
+    def equal(self, header_hash: bytes | None, body: bytes | None) -> bool:
+        """Whether it is a mail on record, but for fields that servers add."""
+        return (self.header_hash, self.body) == (header_hash, body)
+
     def add(self, chunk: bytes) -> None:
         """Take the next octets."""
         self.size += len(chunk)

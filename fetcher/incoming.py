@@ -17,7 +17,7 @@ class Incoming:
     def __init__(self, key: str, open_blob: Callable[[], BlobWriter], *, spool_always: bool) -> None:
         self.digests = Digests()
         self.fetched_at = int(time.time() * 1000)  # for people; the ledger has its own clock
-        self._key = key
+        self.key = key
         self._open_blob = open_blob
         self._inline_limit = -1 if spool_always else MAX_INLINE
         self._kept = bytearray()  # the mail so far, while it is small
@@ -43,16 +43,20 @@ class Incoming:
 
     async def finish(self) -> Content:
         """Return the whole mail as content; a blob is durable then. Raises OSError."""
-        header = self.digests.header
         if self._writer is None and self.size <= self._inline_limit:
-            return Inline(data=bytes(self._kept), header_length=len(header))
+            return Inline(data=bytes(self._kept), header_length=len(self.digests.header))
         if self._writer is None:  # an empty mail that must be a blob
             self._writer = self._open_blob()
         await self._writer.commit()
-        cut = len(header) > MAX_HEADER
-        return Blob(key=self._key, size=self.size, header=header[:MAX_HEADER], header_cut=cut)
+        return content_of(self.key, self.digests)
 
     async def discard(self) -> None:
         """Keep nothing of it; after `finish` this changes nothing."""
         if self._writer is not None:
             await self._writer.discard()
+
+
+def content_of(key: str, digests: Digests) -> Blob:
+    """Return what travels in the place of a mail that is at rest under this key."""
+    header = digests.header
+    return Blob(key=key, size=digests.size, header=header[:MAX_HEADER], header_cut=len(header) > MAX_HEADER)

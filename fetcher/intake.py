@@ -1,7 +1,7 @@
 """What becomes of a mail once its end is certain: blob -> ledger -> publish, confirmed; and what a crash costs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
@@ -10,14 +10,16 @@ from common import crashpoints
 from common.blobs import BlobStore
 from common.broker import FETCHED, Broker
 from common.ledger import Ledger, RowRejectedError
+from common.ledger.hiding import SUCCEED, Succession
 from common.ledger.records import Fetched, FetchedMail, KnownMail, Lease
+from common.ledger.schema import new_id
 from common.messages import Content, MailFetched, encode
 from common.metrics import NO_METRICS, Metrics
 from common.metrics.definitions import BYTES_FETCHED, MAILS_FETCHED
 from common.passwords import Passwords
 from common.routing_policy import RoutingPolicy
 from fetcher.grants import Grants
-from fetcher.incoming import Incoming
+from fetcher.incoming import Incoming, content_of
 from fetcher.plan import Known
 from fetcher.settle import Settler
 from fetcher.witness import Witnesses
@@ -83,22 +85,72 @@ class Intake:
 
     async def _store_and_publish(self, pair: Known, incoming: Incoming) -> None:
         content = await incoming.finish()  # durable, if it is a blob
-        crashpoints.reach("fetcher.after_blob")  # costs a fetch again; the blob is replaced
-        if not await self._record(pair.known, incoming):
-            return
-        crashpoints.reach("fetcher.after_ledger")  # costs a fetch again, once the sweeper sees no progress
+        crashpoints.reach("fetcher.after_blob")  # costs a fetch again; a server that hides mail: see fetcher/hidden.py
+        answer = await self._record(pair.known, incoming)
+        if answer is Fetched.RECORDED:
+            crashpoints.reach("fetcher.after_ledger")  # costs a fetch again, once the sweeper sees no progress
+            await self._publish_in_hand(pair, incoming, content)
+        elif answer is Fetched.ANOTHER and self.lease.hides_mail:
+            await self.succeed(pair, incoming, await self._moved(incoming))
+        elif answer is Fetched.ANOTHER:
+            self.log.warning("uidl_reused", mail=pair.known.mail_id)
+            await self.at.blobs.delete(pair.known.mail_id)  # its deliveries must never find another mail's bytes
+            await self.at.ledger.renew_identity(self.lease, [pair.known.mail_id])
+            self.renamed += 1
+
+    async def adopt(self, known: KnownMail, incoming: Incoming, content: Content) -> None:
+        """Take custody of a mail that is at rest, and that the server lists no more."""
+        if await self._record(known, incoming) is Fetched.RECORDED:
+            await self._publish(known, incoming, content)
+
+    async def succeed(self, pair: Known, incoming: Incoming, content: Content) -> None:
+        """Take custody of a mail that has another's UIDL by now: it is at rest under `incoming.key`, its own id."""
+        self.log.warning("uidl_reused", mail=pair.known.mail_id, by=incoming.key)
+        known = replace(pair.known, mail_id=incoming.key, fetches=0, deletable=False)
+        fetched = self._fetched(known, incoming)
+        succession = Succession(lease=self.lease, mail_id=pair.known.mail_id, fetched=fetched, size=pair.listed.size)
+        fates = await self.at.ledger.write(SUCCEED, succession)
+        if fates is None:
+            return  # the lease was lost: whoever has it now finds the mail, or a blob that no row names
+        self.at.ledger.tell(fates)
+        await self.at.blobs.delete(pair.known.mail_id)
+        await self._publish_in_hand(replace(pair, known=known), incoming, content)
+
+    async def _moved(self, incoming: Incoming) -> Content:
+        """Copy a mail to an id of its own; a crash from here on leaves a blob that no row names, which is told."""
+        old, incoming.key = incoming.key, new_id()
+        writer = self.at.blobs.writer(incoming.key)
+        try:
+            async for chunk in self.at.blobs.stream(old):
+                await writer.write(chunk)
+            await writer.commit()
+        finally:
+            await writer.discard()
+        return content_of(incoming.key, incoming.digests)
+
+    async def _publish_in_hand(self, pair: Known, incoming: Incoming, content: Content) -> None:
         self.expect(pair.known.mail_id)
         self.in_hand[pair.known.mail_id] = pair
-        message = self._message(pair.known, incoming, content)
+        await self._publish(pair.known, incoming, content)
+
+    async def _publish(self, known: KnownMail, incoming: Incoming, content: Content) -> None:
+        message = self._message(known, incoming, content)
         await self.at.broker.publish(FETCHED, encode(message), message_id=message.mail_id)
         crashpoints.reach("fetcher.after_confirm")  # costs nothing: the queue has it
         self.fetched += 1
         self.at.metrics.count(MAILS_FETCHED)
         self.at.metrics.count(BYTES_FETCHED, by=content.size)
-        self.log.info("mail_fetched", mail=pair.known.mail_id, octets=content.size, fetches=pair.known.fetches)
+        self.log.info("mail_fetched", mail=known.mail_id, octets=content.size, fetches=known.fetches)
 
-    async def _record(self, known: KnownMail, incoming: Incoming) -> bool:
-        fetched = FetchedMail(
+    async def _record(self, known: KnownMail, incoming: Incoming) -> Fetched:
+        try:
+            return await self.at.ledger.record_fetched(self._fetched(known, incoming))
+        except RowRejectedError as error:
+            await self.at.ledger.quarantine(known.mail_id, str(error))
+            return Fetched.STALE
+
+    def _fetched(self, known: KnownMail, incoming: Incoming) -> FetchedMail:
+        return FetchedMail(
             mail_id=known.mail_id,
             profile_id=self.lease.profile_id,
             epoch=self.lease.epoch,
@@ -108,17 +160,6 @@ class Intake:
             body_digest=incoming.digests.body,
             size=incoming.size,
         )
-        try:
-            answer = await self.at.ledger.record_fetched(fetched)
-        except RowRejectedError as error:
-            await self.at.ledger.quarantine(known.mail_id, str(error))
-            return False
-        if answer is Fetched.ANOTHER:
-            self.log.warning("uidl_reused", mail=known.mail_id)
-            await self.at.blobs.delete(known.mail_id)  # its deliveries must never find another mail's bytes
-            await self.at.ledger.renew_identity(self.lease, [known.mail_id])
-            self.renamed += 1
-        return answer is Fetched.RECORDED
 
     def _message(self, known: KnownMail, incoming: Incoming, content: Content) -> MailFetched:
         profile = self.lease.profile

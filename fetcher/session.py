@@ -17,6 +17,7 @@ from common.metrics.definitions import DELETES_WITHHELD, MAILS_DELETED, POLL_SEC
 from fetcher.allowance import Allowance
 from fetcher.connection import Connection, Retrieved
 from fetcher.digests import is_folder_data
+from fetcher.hidden import ask, recover
 from fetcher.identity import CONTENT_KEY, CONTENT_KEYS_END, NO_UIDL, identify
 from fetcher.incoming import Incoming
 from fetcher.intake import Intake, Workplace
@@ -115,6 +116,8 @@ class Session:
         if recorded.hidden and not self.lease.hides_mail:
             self.log.warning("mail_is_hidden_once_retrieved", mails=recorded.hidden)
             self.lease = self.intake.lease = replace(self.lease, hides=True)
+        if self.lease.hides_mail:
+            await recover(self)
         self.end.listed = len(listing)
         self.end.withheld = await self._withheld()
         profile = self.lease.profile
@@ -206,6 +209,8 @@ class Session:
     ) -> AsyncGenerator[Retrieved[Incoming], None]:
         """Retrieve all at once or, where a connection that breaks would cost what was asked ahead, one by one."""
         for group in ([number] for number in numbers) if self.lease.hides_mail else (numbers,):
+            if isinstance(group, list) and not await ask(self, by_number[group[0]]):
+                return  # the lease is lost
             retrieving = self.connection.retrieve(group, lambda number: self.intake.incoming(by_number[number]))
             async with aclosing(retrieving):
                 async for got in retrieving:

@@ -9,6 +9,7 @@ from common.ledger.fetching import MAX_BREAKS
 from common.ledger.records import KnownMail
 from common.messages import one_line
 from fetcher.digests import Digests, header_hash
+from fetcher.hidden import compared
 from fetcher.identity import is_trusted
 from fetcher.plan import Known, same_mail
 
@@ -25,8 +26,8 @@ async def verified(session: "Session", candidates: Sequence[Known], *, by_header
     """
     same, other, unknown = await _by_top(session, candidates, by_header=by_header)
     if session.lease.hides_mail:
-        await _forget(session, other)  # a mail that RETR hides must not be retrieved just to be compared
-        return same
+        await _forget(session, other)  # so that it is fetched as new: RETR may be possible once only
+        return same if by_header else [*same, *await compared(session, unknown)]
     whole, different = await _by_retrieval(session, [*other, *unknown])
     await _forget(session, different)
     return [*same, *whole]
@@ -79,7 +80,7 @@ class Compared:
 
     def equals(self, known: KnownMail) -> bool:
         """Whether it is the mail on record, but for fields that servers add."""
-        return (self._digests.header_hash, self._digests.body) == (known.header_hash, known.body_digest)
+        return self._digests.equal(known.header_hash, known.body_digest)
 
     async def write(self, chunk: bytes) -> None:
         """Take the next octets."""

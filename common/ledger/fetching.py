@@ -154,11 +154,12 @@ async def _renew_identity(connection: AsyncConnection, groups: Sequence[MailsOfS
     current = await _current(connection, groups)
     answers: list[Fates | None] = []
     for group, live in zip(groups, current, strict=True):
-        answers.append(await _rename(connection, group, time) if live else None)
+        answers.append(await renamed(connection, group, time) if live else None)
     return answers
 
 
-async def _rename(connection: AsyncConnection, group: MailsOfSession, time: int) -> Fates:
+async def renamed(connection: AsyncConnection, group: MailsOfSession, time: int) -> Fates:
+    """Take the UIDL away from these mails; return what became of those that were still to be fetched."""
     query = select(mails.c.id, mails.c.uidl_key, mails.c.state)
     rows = await locked(connection, query, mails.c.id, group.mail_ids)
     for row in rows:

@@ -175,7 +175,7 @@ class Ledger:
         recorded = await self.write(listing.RECORD_LISTING, listing.Listing(lease=lease, listed=tuple(listed)))
         if recorded is None:
             raise LeaseLostError
-        self._tell(recorded.fates)
+        self.tell(recorded.fates)
         return recorded
 
     async def record_fetched(self, mail: FetchedMail) -> Fetched:
@@ -204,7 +204,7 @@ class Ledger:
             return True
         group = fetching.MailsOfSession(lease=lease, mail_ids=tuple(mail_ids))
         fates = await self.write(fetching.RENEW_IDENTITY, group)
-        self._tell(fates or {})
+        self.tell(fates or {})
         return fates is not None
 
     async def deletable(self, mail_ids: Sequence[str]) -> set[str]:
@@ -240,7 +240,7 @@ class Ledger:
     async def settle(self, outcome: DeliveryOutcome) -> Settled:
         """Record how an attempt went. Raises RowRejectedError."""
         settled = await self.write(settling.RECORD_OUTCOME, outcome)
-        self._tell(dict(settled.fates))
+        self.tell(dict(settled.fates))
         return settled
 
     async def pause_target(self, target: str, reason: str, seconds: float, *, relapse: bool = False) -> None:
@@ -279,7 +279,7 @@ class Ledger:
 
     async def fetch_again(self, wanted: sweeping.Return) -> None:
         """Send mails back to be fetched."""
-        self._tell(await self.write(sweeping.RETURN, wanted))
+        self.tell(await self.write(sweeping.RETURN, wanted))
 
     async def prune(self, seconds: int) -> int:
         """Forget a batch of mails that left their server so long ago; return how many, 0 if there are no more."""
@@ -324,7 +324,7 @@ class Ledger:
             pass  # what was not committed was not confirmed to anybody either
         await self._engine.dispose()
 
-    def _tell(self, fates: Fates) -> None:
+    def tell(self, fates: Fates) -> None:
         """Log what became of mails that had to be sent back: a loss is never silent."""
         for mail_id, state in fates.items():
             if state is MailState.LISTED:

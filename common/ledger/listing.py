@@ -35,7 +35,7 @@ class Recorded(NamedTuple):
     hidden: int  # mails that vanished after we retrieved them, and before we deleted them
 
 
-_COLUMNS: Final = (
+COLUMNS: Final = (
     mails.c.id,
     mails.c.uidl_key,
     mails.c.size,
@@ -74,18 +74,18 @@ async def _record(connection: AsyncConnection, listing: Listing) -> Recorded:
     )
     rows = [row for row in await _known(connection, mailbox, listed.keys()) if row.uidl_key in listed]
     deletable = {row.id for row in await deletable_of(connection, mails.c.id, (row.id for row in rows))}
-    return Recorded({row.uidl_key: _known_mail(row, row.id in deletable, time) for row in rows}, fates, hidden)
+    return Recorded({row.uidl_key: known_mail(row, time, deletable=row.id in deletable) for row in rows}, fates, hidden)
 
 
 async def _on_server(connection: AsyncConnection, mailbox: str) -> list[AnyRow]:
-    query = select(*_COLUMNS).where(mails.c.mailbox == mailbox, mails.c.unseen_since.is_(None))
+    query = select(*COLUMNS).where(mails.c.mailbox == mailbox, mails.c.unseen_since.is_(None))
     return list((await connection.execute(query)).all())
 
 
 async def _known(connection: AsyncConnection, mailbox: str, keys: Any) -> list[AnyRow]:  # noqa: ANN401 (any set of keys)
     found: list[AnyRow] = []
     for part in chunks(keys):
-        query = select(*_COLUMNS).where(mails.c.mailbox == mailbox, mails.c.uidl_key.in_(part))
+        query = select(*COLUMNS).where(mails.c.mailbox == mailbox, mails.c.uidl_key.in_(part))
         found.extend((await connection.execute(query)).all())
     return found
 
@@ -160,7 +160,8 @@ async def _add_new(connection: AsyncConnection, listing: Listing, new: list[List
     await insert_missing(connection, mails, ("mailbox", "uidl_key"), values)
 
 
-def _known_mail(row: AnyRow, deletable: bool, time: int) -> KnownMail:  # noqa: FBT001 (the column's meaning is its name)
+def known_mail(row: AnyRow, time: int, *, deletable: bool) -> KnownMail:
+    """Return what a row, of COLUMNS, says of a mail."""
     return KnownMail(
         mail_id=row.id,
         uidl_key=row.uidl_key,

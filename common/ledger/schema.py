@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-HEAD: Final = "0009"
+HEAD: Final = "0010"
 """The newest migration: what a worker of this version needs to find."""
 
 metadata: Final = MetaData()
@@ -115,6 +115,7 @@ mails: Final = Table(
     Column("routed_at", BigInteger),
     Column("deleted_at", BigInteger),
     Column("unseen_since", BigInteger),
+    Column("asked_at", BigInteger),  # when it was to be retrieved last, where the server hides what it has given
     UniqueConstraint("mailbox", "uidl_key", name="uq_mails_mailbox_uidl_key"),
 )
 # Bind-free predicates, so that both databases can match a query's own literal to the index.
