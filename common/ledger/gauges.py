@@ -7,6 +7,7 @@ from typing import Final
 from common.failures import PollResult
 from common.ledger.reader import Reader
 from common.ledger.standing import DELIVERIES, HOSTS, TARGETS, UNDELETED, read_clock
+from common.ledger.verified import Verified, read_verified
 
 OVERDUE_MS: Final = 60_000
 """How late a poll may begin: fetchers look every second, and what may not be polled now is not due."""
@@ -71,6 +72,7 @@ class Gauges:
     undeleted_age: float
     fetched_age: float  # of the oldest mail that waits for a router
     pending_age: Mapping[str, float]  # of the oldest delivery that waits for a deliverer, by target
+    verified: Verified
 
 
 async def read_gauges(reader: Reader, *, most_profiles: int) -> Gauges:
@@ -97,6 +99,7 @@ async def read_gauges(reader: Reader, *, most_profiles: int) -> Gauges:
         undeleted_age=_age(undeleted["since"], time),
         fetched_age=_age(mails["fetched"]["since"] if "fetched" in mails else None, time),
         pending_age={row["key"]: _age(row["oldest"], time) for row in deliveries if row["state"] == "pending"},
+        verified=await read_verified(reader),
     )
 
 

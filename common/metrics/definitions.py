@@ -218,6 +218,16 @@ PROFILE_LAST_SUCCESS: Final = _gauge(
 HOSTS_PAUSED: Final = _gauge(
     "hosts_paused", "POP3 hosts that refused so many accounts that sign-ins there are paused.", scope=Scope.SERVICE
 )
+VERIFY_BREACHES: Final = _gauge(
+    "verify_breaches",
+    "Breaches that the last `pps verify` found; undelivered: mails that were deleted with no delivered row.",
+    _label("what", "undelivered", "other"),
+    scope=Scope.SERVICE,
+)
+VERIFY_LAST: Final = _gauge("verify_last_timestamp_seconds", "When the last `pps verify` began.", scope=Scope.SERVICE)
+LEDGER_RESTORED: Final = _gauge(
+    "ledger_restored", "1 while nothing is deleted, because the ledger comes from a backup.", scope=Scope.SERVICE
+)
 TARGET_PAUSED: Final = _gauge("target_paused", "1 while a target takes nothing.", _TARGET, scope=Scope.SERVICE)
 
 # Disk, and who we are

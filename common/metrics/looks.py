@@ -15,6 +15,7 @@ from common.failures import PpsError
 from common.ledger import Ledger
 from common.ledger.gauges import Gauges, read_gauges
 from common.ledger.reader import LedgerReader
+from common.ledger.verified import Verified
 from common.metrics import definitions as known
 from common.metrics.definitions import Metric
 from common.metrics.metrics import Metrics, Values
@@ -83,14 +84,25 @@ class LedgerLook:
             (known.OLDEST_UNDELETED, found.undeleted_age),
             (known.PROFILES_OVERDUE, found.overdue),
             (known.HOSTS_PAUSED, found.paused_hosts),
+            (known.LEDGER_RESTORED, found.verified.restored_at is not None),
         ):
             tell(metric, {(): value})
+        self._tell_verified(found.verified)
         tell(known.TARGET_PAUSED, {(name,): 1 for name in found.paused_targets})
         tell(known.PROFILE_UP, {(one.name,): one.up for one in found.each_profile if one.up is not None})
         successes: Values = {
             (one.name,): one.last_success for one in found.each_profile if one.last_success is not None
         }
         tell(known.PROFILE_LAST_SUCCESS, successes)
+
+    def _tell_verified(self, verified: Verified) -> None:
+        """Tell what the last verification found; before the first one nobody knows."""
+        found: Values = {}
+        if verified.at is not None:
+            others = verified.breaches - verified.undelivered
+            found = {("undelivered",): verified.undelivered, ("other",): others}
+        self._metrics.replace(known.VERIFY_BREACHES, found)
+        self._metrics.replace(known.VERIFY_LAST, {} if verified.at is None else {(): verified.at / 1000})
 
 
 _OF_LEDGER: Final[tuple[Metric, ...]] = (
@@ -102,6 +114,9 @@ _OF_LEDGER: Final[tuple[Metric, ...]] = (
     known.OLDEST_UNDELETED,
     known.PROFILES_OVERDUE,
     known.HOSTS_PAUSED,
+    known.LEDGER_RESTORED,
+    known.VERIFY_BREACHES,
+    known.VERIFY_LAST,
     known.TARGET_PAUSED,
     known.PROFILE_UP,
     known.PROFILE_LAST_SUCCESS,

@@ -5,6 +5,7 @@ from common.ledger import gauges
 from common.ledger.gauges import read_gauges
 from common.ledger.schedule import PollEnd
 from common.ledger.standing import DELIVERIES, UNDELETED
+from common.ledger.verified import Verified
 from common.messages import Result, Stage
 from common.metrics.definitions import LEDGER_DELIVERIES, LEDGER_MAILS, PROFILES, QUARANTINED
 from tests.contract.reader import Asked, asked, plant_settled, scans
@@ -134,3 +135,19 @@ async def test_no_number_costs_a_look_at_settled_rows(asked: Asked) -> None:
     queries = (gauges.MAILS, gauges.MAILS_SET_ASIDE, gauges.DELIVERIES_SET_ASIDE, DELIVERIES, UNDELETED)
 
     assert scans(*[await asked.plan(query) for query in queries]) == []
+
+
+async def test_what_a_verification_found_is_told(asked: Asked) -> None:
+    """Before the first one nobody knows; the newest counts."""
+    assert (await read_gauges(asked.reader, most_profiles=9)).verified == Verified()
+    scene = await Scene.begin(asked.ledger)
+    made = """
+INSERT INTO verifications (id, began_at, ended_at, whole, mails, breaches, undelivered, document)
+VALUES (:id, :at, :at, :whole, 9, :breaches, :undelivered, '{}')
+"""
+    await scene.age(made, id="v1", at=1000, whole=True, breaches=0, undelivered=0)
+    await scene.age(made, id="v2", at=2000, whole=True, breaches=3, undelivered=2)
+
+    verified = (await read_gauges(asked.reader, most_profiles=9)).verified
+
+    assert (verified.at, verified.breaches, verified.undelivered) == (2000, 3, 2)

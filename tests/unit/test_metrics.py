@@ -58,7 +58,7 @@ build_info gauge version python
 """
 """Names, kinds and labels that dashboards and alerts of others are built on: none may change or go."""
 
-BEYOND: Final = {"hosts_paused"}
+BEYOND: Final = {"hosts_paused", "verify_breaches", "verify_last_timestamp_seconds", "ledger_restored"}
 
 CLOSED_OR_CONFIGURED: Final = {
     "profile", "queue", "target", "transport", "rule", "role", "version", "python",
