@@ -41,7 +41,7 @@ class Lookout:
         self._parts = parts
         self._ending = ending  # set as soon as the process is to stop
         self._systemd = systemd
-        self._health = Health(parts.ledger, parts.broker)
+        self._health = Health(parts.ledger, parts.broker, parts.pulse)
         self._targets = set(parts.config.targets)
         self._pages = Pages({"/metrics": self._metrics, "/live": self._live, "/ready": self._ready})
         self._look_before_pages(role)
@@ -90,7 +90,7 @@ class Lookout:
         return Answer(body=await self._parts.metrics.page(), kind=METRICS_KIND)
 
     async def _live(self) -> Answer:
-        return _verdict(self._health.not_live(), "live")
+        return _verdict(await self._health.not_live(), "live")
 
     async def _ready(self) -> Answer:
         return _verdict("not ready: it stops" if self._ending.is_set() else await self._health.not_ready(), "ready")
@@ -103,7 +103,7 @@ class Lookout:
             await asyncio.sleep(LOOK_SECONDS)
         self._systemd.tell(READY)
         while self._systemd.watchdog is not None:
-            if not self._health.not_live():
+            if not await self._health.not_live():
                 self._systemd.tell(ALIVE)
             await asyncio.sleep(self._systemd.watchdog / TIMES_A_WATCH)
 

@@ -5,7 +5,7 @@ import gc
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
 from structlog.typing import FilteringBoundLogger
@@ -17,6 +17,7 @@ from common.connect import broker_url, checked_blobs, connect_broker
 from common.ledger import Ledger
 from common.log import Destination, logger_to
 from common.metrics import Metrics, new_metrics
+from common.pulse import Pulse
 
 STOP_SECONDS: Final = 20.0
 """How long all workers of a process may take to finish or hand back; what is left is cut, and all ends within 30 s."""
@@ -55,6 +56,7 @@ class Parts:
     log: FilteringBoundLogger
     destination: Destination  # of the log
     metrics: Metrics
+    pulse: Pulse = field(default_factory=Pulse)
 
 
 @asynccontextmanager

@@ -28,6 +28,7 @@ async def build(parts: Parts, *, names: frozenset[str] | None = None) -> tuple[W
         passwords=Passwords(ledger=parts.ledger, key=parts.config.service.key, base=parts.config.base),
         base=parts.config.base,
         metrics=parts.metrics,
+        pulse=parts.pulse,
     )
     service = parts.config.service
     polling = FetcherWorker(

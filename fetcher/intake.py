@@ -17,6 +17,7 @@ from common.messages import Content, MailFetched, encode
 from common.metrics import NO_METRICS, Metrics
 from common.metrics.definitions import BYTES_FETCHED, MAILS_FETCHED
 from common.passwords import Passwords
+from common.pulse import Pulse
 from common.routing_policy import RoutingPolicy
 from fetcher.grants import Grants
 from fetcher.incoming import Incoming, content_of
@@ -40,6 +41,7 @@ class Workplace:
     passwords: Passwords
     base: Path  # where relative paths of CA files begin
     metrics: Metrics = NO_METRICS
+    pulse: Pulse = field(default_factory=Pulse)
 
 
 @dataclass(slots=True, kw_only=True)

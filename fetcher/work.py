@@ -15,6 +15,8 @@ from fetcher.sweep import Sweeper
 LOOK_SECONDS: Final = 1.0
 """How often the schedule is looked at: also how soon `pps pull` beside a service is noticed."""
 
+SCHEDULE: Final = "the schedule"
+
 STOP_SECONDS: Final = 10.0
 """How long polls may take to end after a stop; then they are broken off, which deletes nothing."""
 
@@ -74,6 +76,7 @@ class FetcherWorker:
 
     async def _schedule(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
+            self._at.pulse.beat(SCHEDULE)
             try:
                 await self._begin_due(stop)
             except PpsError as error:
@@ -81,6 +84,7 @@ class FetcherWorker:
             except Exception:  # noqa: BLE001 (one bad row must not end the polls of all others)
                 self._log.exception("schedule_crashed")
             await self._pause(stop)
+        self._at.pulse.end(SCHEDULE)
 
     async def _pause(self, stop: asyncio.Event) -> None:
         """Wait until it is time to look again, or sooner where a slot became free for what is due."""

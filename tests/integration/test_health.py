@@ -4,8 +4,8 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -14,15 +14,19 @@ import httpx
 import pytest
 import structlog
 
+from common import health as health_module
 from common.broker import Ack, Settlement, jobs_queue
 from common.connect import connect_broker
 from common.health import Health
 from common.ledger import Ledger
 from common.lookout import Lookout
+from common.pulse import Pulse
 from common.rabbitmq import consumption
 from common.worker import Parts, opened
-from tests.integration.service import LOOK_SECONDS, MAILDIR, WAIT_SECONDS, install
+from tests.integration.service import LOOK_SECONDS, MAILDIR, WAIT_SECONDS, install, profile
 from tests.scraped import Scraped, page, page_of, scrape
+from tests.servers.cutting import CuttingRelay
+from tests.servers.fixtures_dovecot import Mailbox
 from tests.servers.postgres import Postgres
 from tests.servers.process import free_port
 from tests.servers.rabbitmq import RIGHTS, USER, VHOST, RabbitMQ
@@ -35,10 +39,10 @@ async def take(_body: bytes) -> Settlement:
     return Ack()
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Return once `condition` holds, in this very loop."""
+async def until(health: Health, line: str) -> None:
+    """Return once a process is alive ("") or no more, as `line` says."""
     async with asyncio.timeout(WAIT_SECONDS):
-        while not condition():  # noqa: ASYNC110 (no broker tells when it has dropped a consumer)
+        while await health.not_live() != line:  # noqa: ASYNC110 (no broker tells when it has dropped a consumer)
             await asyncio.sleep(LOOK_SECONDS)
 
 
@@ -57,14 +61,15 @@ async def test_a_consumer_that_is_gone_and_can_t_come_back_is_no_life(
 
     try:
         await broker.consume(queue, take, prefetch=1)
-        health = Health(ledger, broker)
-        assert health.not_live() == ""
+        health = Health(ledger, broker, Pulse())
+        assert await health.not_live() == ""
         await asyncio.to_thread(may, "^$", "^$", "^$")
+        assert (await broker.depth(queue)).consumers == 1, "to look takes no right"
         await asyncio.to_thread(rabbitmq.ctl, "delete_queue", "--vhost", VHOST, queue)
-        await until(lambda: health.not_live() == f"not live: no consumer of {queue}")
+        await until(health, f"not live: no consumer of {queue}")
         assert await health.not_ready() == ""
         await asyncio.to_thread(may, *RIGHTS.values())
-        await until(lambda: health.not_live() == "")
+        await until(health, "")
     finally:
         await asyncio.to_thread(may, *RIGHTS.values())
         await broker.close()
@@ -102,7 +107,7 @@ async def shown(folder: Path, **service: str) -> AsyncIterator[Shown]:
     """Show the pages of this very process."""
     port = free_port()
     there = install(folder, targets=TARGETS, http=f"127.0.0.1:{port}", **service)
-    if service:
+    if "ledger" in service:
         assert (await asyncio.to_thread(there.pps, "migrate")).code == 0
     ending, stop = asyncio.Event(), asyncio.Event()
     async with opened(there.config, role="run", shown=True) as parts:
@@ -115,32 +120,44 @@ async def shown(folder: Path, **service: str) -> AsyncIterator[Shown]:
             await working
 
 
-async def test_ready_follows_the_servers_and_live_does_not(
-    tmp_path: Path, database: str, postgres: Postgres, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What can't reach them isn't ready until they are back, by itself; a restart of ours would mend nothing."""
-    monkeypatch.setattr(consumption, "MISSING_SECONDS", 0.0)
-    async with shown(tmp_path, ledger=database, broker=rabbitmq.url) as process:
-        await process.parts.broker.consume(jobs_queue(uuid4().hex), take, prefetch=1)
+async def test_ready_follows_the_ledger_and_live_does_not(tmp_path: Path, database: str, postgres: Postgres) -> None:
+    """What can't reach it isn't ready until it is back, by itself; a restart of ours would mend nothing."""
+    async with shown(tmp_path, ledger=database) as process:
         assert await process.page("/ready") == (200, "ready")
         assert (await process.scrape()).value("ledger_mails", state="listed") == 0
 
         await asyncio.to_thread(postgres.stop)
         await process.until("/ready", 503, "not ready: the ledger doesn't answer")
         assert await process.page("/live") == (200, "live")
+
         await asyncio.to_thread(postgres.start)
         await process.until("/ready", 200, "ready")
 
-        await asyncio.to_thread(rabbitmq.stop)
+
+async def test_ready_follows_the_broker_and_live_does_not(
+    tmp_path: Path, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is away nobody has a consumer: that is no fault of the process."""
+    monkeypatch.setattr(consumption, "MISSING_SECONDS", 0.0)
+    port = free_port()
+    url = rabbitmq.url.replace(f":{rabbitmq.port}/", f":{port}/")
+    async with AsyncExitStack() as stack:
+        with CuttingRelay(rabbitmq.port, at=port):
+            process = await stack.enter_async_context(shown(tmp_path, broker=url))
+            await process.parts.broker.consume(jobs_queue(uuid4().hex), take, prefetch=1)
+            assert await process.page("/ready") == (200, "ready")
+
         await process.until("/ready", 503, "not ready: the broker is not connected")
         assert await process.page("/live") == (200, "live")
         assert (await process.scrape()).value("broker_connected", role="run") == 0
-        await asyncio.to_thread(rabbitmq.start)
-        await process.until("/ready", 200, "ready")
-        await process.until("/live", 200, "live")
-        back = await process.scrape()
-        assert back.value("broker_connected", role="run") == 1
-        assert back.value("broker_reconnects_total", role="run") == 2
+
+        with CuttingRelay(rabbitmq.port, at=port):
+            await process.until("/ready", 200, "ready")
+            await process.until("/live", 200, "live")
+            back = await process.scrape()
+            assert back.value("broker_connected", role="run") == 1
+            assert back.value("broker_reconnects_total", role="run") == 2
+            await stack.aclose()
 
 
 class Stuck:
@@ -174,6 +191,41 @@ async def test_a_loop_that_is_stuck_doesn_t_answer(tmp_path: Path) -> None:
         asyncio.get_running_loop().call_soon(stuck)
         assert await asyncio.to_thread(probe, process.port)
         assert await process.page("/live") == (200, "live")
+
+
+async def test_a_schedule_that_never_comes_round_is_no_life(
+    mailbox: Mailbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fetcher's polls have no consumer to show: a fault of ours that holds them up for ever is told by their silence.
+
+    While the ledger is away, they may well be waiting for it.
+    """
+    monkeypatch.setattr(health_module, "STUCK_SECONDS", 0.0)
+    monkeypatch.setattr(health_module, "RECOVERY_SECONDS", 0.0)
+    stuck, released = asyncio.Event(), asyncio.Event()
+
+    async def never(_self: Ledger) -> float | None:
+        stuck.set()
+        await released.wait()
+        return None
+
+    monkeypatch.setattr(Ledger, "seconds_to_next_poll", never)
+    async with install(tmp_path, profile(mailbox)).serving() as service:
+        parts = service.parts
+        health = Health(parts.ledger, parts.broker, parts.pulse)
+        await stuck.wait()
+        await until(health, "not live: no round for 0 s of the schedule")
+        with monkeypatch.context() as away:
+            away.setattr(Health, "not_ready", _not_ready)
+            assert await health.not_live() == ""
+        released.set()
+        monkeypatch.setattr(health_module, "STUCK_SECONDS", 300.0)
+        assert await health.not_live() == ""
+    assert parts.pulse.silent(0) == []
+
+
+async def _not_ready(_self: Health) -> str:
+    return "not ready: the ledger doesn't answer"
 
 
 async def test_what_stops_is_not_ready_any_more(tmp_path: Path) -> None:

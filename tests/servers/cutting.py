@@ -12,12 +12,13 @@ class CuttingRelay:
     """Passes connections on to `port`; each of the next ones is cut after so many octets of the server's.
 
     `cuts` holds the numbers that are still to be used up; after them, all passes. It runs in threads of its own.
+    `at`: the port where it listens, so that another can take its place.
     """
 
-    def __init__(self, port: int, cuts: Iterable[int]) -> None:
+    def __init__(self, port: int, cuts: Iterable[int] = (), *, at: int = 0) -> None:
         self._there = port
         self._cuts = list(cuts)
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = socket.create_server(("127.0.0.1", at))
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._serve, daemon=True)
