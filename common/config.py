@@ -13,7 +13,6 @@ from urllib.parse import quote, unquote
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -25,7 +24,7 @@ from common.circles import check_circles
 from common.config_errors import meant, model_complaint, nearest, toml_complaint
 from common.failures import UsageError
 from common.http_place import checked_http
-from common.key_form import Form
+from common.key_form import PART, WHOLE, Form
 from common.messages import one_line
 from common.notice_settings import Notices
 from common.profile import PROFILE_FILES, PROFILE_SECRETS, Name, Profile
@@ -48,11 +47,12 @@ M = TypeVar("M", bound=BaseModel)
 _SECTIONS: Final = ("[service]", "[target.NAME]", "[notices]", "[[profile]]")
 _SHARED_LEDGER: Final = "postgresql://USER@HOST/DATABASE"
 _SHARED_BROKER: Final = "amqp://USER:PASSWORD@HOST:5672/VHOST"
-_EXACT: Final = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class ServiceKeys(BaseModel):
     """What all roles share, but the keys of S3."""
+
+    model_config = PART
 
     ledger: str = Field(
         default="sqlite:///pps.db",
@@ -129,7 +129,7 @@ class ServiceKeys(BaseModel):
 class Service(S3Keys, ServiceKeys):  # in tables and complaints, keys of the last come first
     """The `[service]` section: what all roles share."""
 
-    model_config = _EXACT
+    model_config = WHOLE
 
     @model_validator(mode="after")
     def _s3_is_meant(self) -> Self:
@@ -320,7 +320,7 @@ def check_profiles(profiles: Sequence[Profile], targets: Iterable[str]) -> None:
 
 
 class _Named(BaseModel):
-    model_config = _EXACT
+    model_config = WHOLE
 
     name: Name
 

@@ -3,9 +3,10 @@
 from typing import Final
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from common.addresses import local_user
+from common.key_form import WHOLE
 from common.profile import Interval, Name
 
 RECEIVERS: Final = ("postmaster", "local_user")
@@ -15,7 +16,7 @@ RECEIVERS: Final = ("postmaster", "local_user")
 class Notices(BaseModel):
     """The `[notices]` section: who is told of what needs a person."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = WHOLE
 
     to: str = Field(
         default="",

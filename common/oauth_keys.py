@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from common.key_form import Form
+from common.key_form import PART, Form
 from common.server_keys import Reference
 
 _TENANT: Final = r"^[A-Za-z0-9.-]{1,255}$"
@@ -62,6 +62,8 @@ Url = Annotated[str, BeforeValidator(_url), Form("URL", "https://HOST/PATH")]
 
 class OAuthKeys(BaseModel):
     """Whose access tokens are signed in with, and how they are got."""
+
+    model_config = PART
 
     oauth: OAuthProvider | None = Field(
         default=None, description="Sign in with OAuth 2 tokens: microsoft, google or custom; see `pps oauth login`."

@@ -8,11 +8,11 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, model_validator
 
 from common.addresses import a_label, local_user
 from common.hours import Window, parse_window, parse_zone
-from common.key_form import Form
+from common.key_form import PART, WHOLE, Form
 from common.measures import SECONDS, parse_duration, parse_size
 from common.oauth_keys import OAuthKeys
 from common.routing_keys import RoutingKeys
@@ -171,6 +171,8 @@ PROFILE_SECRETS: Final = ("password", "proxy_password", "oauth_client_secret")
 class MailboxKeys(BaseModel):
     """Where the mailbox is, how it is polled, and whose it is."""
 
+    model_config = PART
+
     name: Name = Field(description="What this profile is called in commands, tables and the log.")
     server: ServerField = Field(description='Where the mailbox is: "HOST PORT", or "HOST PORTs" with TLS at once.')
     user: str = Field(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+$", description="The account's name.")
@@ -210,7 +212,7 @@ class MailboxKeys(BaseModel):
 class Profile(RoutingKeys, OAuthKeys, ServerKeys, MailboxKeys):  # in tables and complaints, keys of the last come first
     """The settings of one remote mailbox and its local side."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = WHOLE
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

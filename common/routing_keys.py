@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, Field
 
 from common.addresses import MAX_DOMAIN, MAX_LOCAL_PART, a_label, local_user
-from common.key_form import Form
+from common.key_form import PART, Form
 from common.routing_policy import MAX_ENVELOPE_FIELDS, MAX_HOPS, MAX_NAMES, RECEIVED, RoutingPolicy, Subaddress
 
 _FIELD: Final = re.compile(r"(?P<name>[!-9;-~]{1,64})(?::(?P<place>[1-9]))?")
@@ -100,6 +100,8 @@ Lists = Annotated[Table, BeforeValidator(_lists), Form('table, as "news.lists.ex
 
 class RoutingKeys(BaseModel):
     """Who gets a mail, beyond To and Cc. All of it needs `distribute`."""
+
+    model_config = PART
 
     bcc: bool = Field(default=False, strict=True, description="Bcc names recipients too, where a mail still has it.")
     resent: bool = Field(

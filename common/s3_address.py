@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from common.key_form import Form
+from common.key_form import PART, Form
 from common.server_keys import Reference
 
 EXAMPLE: Final = "s3://BUCKET/PREFIX"
@@ -60,6 +60,8 @@ Endpoint = Annotated[str, BeforeValidator(_endpoint), Form("URL", "https://HOST[
 
 class S3Keys(BaseModel):
     """How a store that speaks S3 is reached; what isn't set comes from the usual AWS variables."""
+
+    model_config = PART
 
     blobs_endpoint: Endpoint | None = Field(
         default=None, description="Where blobs on S3 are, if not at AWS; http:// is not encrypted."

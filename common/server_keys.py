@@ -5,7 +5,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, model_validator
 
-from common.key_form import Form
+from common.key_form import PART, Form
 from common.secrets import KINDS, REFERENCE, STORED
 from common.transport import Proxy, parse_fingerprint, parse_proxy
 
@@ -45,6 +45,8 @@ ProxyField = Annotated[
 
 class ServerKeys(BaseModel):
     """Certificates, ours and theirs, and proxies."""
+
+    model_config = PART
 
     fingerprint: Fingerprints = Field(
         default=(), description="SHA-256 of the server's certificate: trust it instead of any issuer; with ca, as well."

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
+from common.key_form import WHOLE
 from common.messages import one_line
 from common.profile import Tls
 from common.server_keys import Reference
@@ -15,7 +16,7 @@ from common.target_url import QUARANTINE, anchored_target, encryption, parse_tar
 class TargetSettings(BaseModel):
     """A `[target.NAME]` section: one place that takes deliveries."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = WHOLE
 
     url: str = Field(
         description="lmtp://HOST[:PORT], lmtp+unix:PATH, smtp://HOST[:PORT], smtps://HOST or maildir:PATH."
