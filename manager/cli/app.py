@@ -1,12 +1,14 @@
 """The tree of commands, and how one ends: exit 0, 1 (did not work) or 2 (wrong use or config), errors in one line.
 
-Commands import what they need when they run, so that `pps --help` and a shell's completion stay quick.
+A command is imported when it is wanted, and imports what it needs when it runs: `pps status`, help and completion are
+quick by that.
 """
 
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Final
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
 from typer.exceptions import TyperException
@@ -14,24 +16,6 @@ from typer.exceptions import TyperException
 from common import __version__
 from common.failures import PpsError
 from common.unforeseen import keep_traceback
-from manager.cli import (
-    broker,
-    doctor,
-    explain,
-    importing,
-    ledger,
-    log,
-    mails,
-    oauth,
-    profile,
-    pull,
-    quarantine,
-    queues,
-    service,
-    setup,
-    status,
-    verify,
-)
 
 FAILED: Final = 1
 MISUSED: Final = 2
@@ -39,33 +23,35 @@ MISUSED: Final = 2
 _INTERRUPTED: Final = 130
 """What typer makes of Ctrl-C."""
 
-_COMMANDS: Final = (
-    setup.init,
-    service.run,
-    service.reload,
-    service.fetcher,
-    service.router,
-    service.deliverer,
-    pull.pull,
-    explain.explain,
-    status.status,
-    log.log,
-    doctor.doctor,
-    verify.verify,
-    setup.migrate,
-)
-
-_GROUPS: Final = {
-    "broker": broker.broker,
-    "ledger": ledger.ledger,
-    "mails": mails.mails,
-    "oauth": oauth.oauth,
-    "queues": queues.queues,
+_PLACES: Final = {
+    "init": "setup.init",
+    "run": "service.run",
+    "reload": "service.reload",
+    "fetcher": "service.fetcher",
+    "router": "service.router",
+    "deliverer": "service.deliverer",
+    "pull": "pull.pull",
+    "explain": "explain.explain",
+    "status": "status.status",
+    "log": "log.log",
+    "doctor": "doctor.doctor",
+    "verify": "verify.verify",
+    "migrate": "setup.migrate",
+    "import": "importing.import_",
+    "broker": "broker.broker",
+    "ledger": "ledger.ledger",
+    "mails": "mails.mails",
+    "oauth": "oauth.oauth",
+    "queues": "queues.queues",
+    "profile": "profile.build",
+    "retry": "quarantine.retry_deferred",
+    "quarantine": "quarantine.build",
 }
+"""Where each command stands, or the group of that name, or what builds it, in this folder: in the help's order."""
 
 
-def build() -> typer.Typer:
-    """Return the tree of commands."""
+def build(only: str | None = None) -> typer.Typer:
+    """Return the tree of commands, or of one, for which the others need not be imported."""
     app = typer.Typer(
         name="pps",
         help="Pull mail over POP3 and hand it to local users, without ever losing one.",
@@ -74,21 +60,31 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_root)
-    for command in _COMMANDS:
-        app.command()(command)
-    app.command("import")(importing.import_)
-    for name, group in _GROUPS.items():
-        app.add_typer(group, name=name)
-    app.add_typer(profile.build())
-    app.command("retry")(quarantine.retry_deferred)
-    app.add_typer(quarantine.build())
+    for name in _PLACES if only is None else (only,):
+        found = _at(_PLACES[name])
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
     return app
+
+
+def _at(place: str) -> Any:  # noqa: ANN401 (a group, or a function with whatever options)
+    module, _, name = place.partition(".")
+    found = getattr(import_module(f"manager.cli.{module}"), name)
+    return found() if name == "build" else found
+
+
+def _wanted(arguments: Sequence[str]) -> str | None:
+    """Return the command that these begin with; None where the whole tree is asked for, as by a shell's completion."""
+    first = arguments[0] if arguments else ""
+    return first if first in _PLACES and "_PPS_COMPLETE" not in os.environ else None
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; every failure becomes one line on stderr."""
     try:
-        code = build()(args=list(arguments), prog_name="pps", standalone_mode=False)
+        code = build(_wanted(arguments))(args=list(arguments), prog_name="pps", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         return _without_reader()
@@ -109,6 +105,8 @@ def _told(error: BaseException) -> tuple[str, int]:
             return _misuse(error), error.exit_code
         case KeyboardInterrupt() | typer.Abort():
             return "interrupted", FAILED
+        case ImportError():
+            return f"can't start: {error}: install PPS again, with all that it needs", FAILED
         case OSError(strerror=str() as said):
             return (f"{error.filename}: {said}" if isinstance(error.filename, str) else said), FAILED
         case _:

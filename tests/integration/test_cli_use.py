@@ -104,7 +104,8 @@ def test_an_unexpected_error_is_one_line_with_the_traceback_in_a_file(
         """Fail in a way that nobody foresaw."""
         raise KeyError("hunter2")
 
-    monkeypatch.setattr(app, "_COMMANDS", (broken, broken))
+    monkeypatch.setattr(app, "_PLACES", {"broken": ""})
+    monkeypatch.setattr(app, "_at", lambda _place: broken)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     assert app.run(["broken"]) == 1
@@ -120,6 +121,10 @@ def test_an_unexpected_error_is_one_line_with_the_traceback_in_a_file(
     [
         (PpsError("two\nlines"), "pps: two lines\n"),
         (KeyboardInterrupt(), "pps: interrupted\n"),
+        (
+            ImportError("No module named 'x'"),
+            "pps: can't start: No module named 'x': install PPS again, with all that it needs\n",
+        ),
         (PermissionError(13, "Permission denied", "/var/lib/pps"), "pps: /var/lib/pps: Permission denied\n"),
     ],
 )
@@ -132,7 +137,8 @@ def test_foreseen_errors_are_one_line(
         """Fail."""
         raise error
 
-    monkeypatch.setattr(app, "_COMMANDS", (failing, failing))
+    monkeypatch.setattr(app, "_PLACES", {"failing": ""})
+    monkeypatch.setattr(app, "_at", lambda _place: failing)
 
     assert app.run(["failing"]) == 1
     assert capsys.readouterr().err == line
