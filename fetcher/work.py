@@ -1,6 +1,7 @@
 """The fetcher: leases due profiles and has them polled, and sweeps. One task a poll, all owned here."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -42,7 +43,7 @@ class FetcherWorker:
         self._host_sessions = host_sessions
         self._names = names  # poll only these profiles
         self._log = at.log
-        self._owner = f"{socket.gethostname()}:{id(self):x}"[:64]
+        self._owner = f"{os.getpid()}:{id(self):x}@{socket.gethostname()}"[:64]  # who holds a lease, for whoever looks
         self._polls: set[asyncio.Task[None]] = set()
         self._look = asyncio.Event()  # a slot is free, and more may be due
 
