@@ -11,7 +11,7 @@ COMPILE := env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/nul
 	$(LOCK_TOOLS)/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --annotation-style=line \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
-.PHONY: help setup check format test crash bench performance schedule deliveries headers replies bad-input fuzz-commands history demo docs lock clean
+.PHONY: help setup check format test crash load scaling bench performance schedule deliveries headers replies bad-input fuzz-commands history demo docs lock clean
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -42,6 +42,10 @@ test: $(STAMP) ## All tests, with real servers.
 crash: $(STAMP) ## Play every fault N times at random points and account for the mail: make crash N=10.
 	deploy/install-packages.sh servers
 	$(BIN)/python -m tests.crash.repeat $(or $(N),10)
+
+load: $(STAMP) ## MAILS mails while workers are killed at random for so many SECONDS: make load SECONDS=300 MAILS=10000.
+	deploy/install-packages.sh servers
+	$(BIN)/python -m tests.crash.load --seconds $(or $(SECONDS),300) --mails $(or $(MAILS),10000)
 
 headers: $(STAMP) ## Read N generated headers, and show the time over their size: make headers N=1000000.
 	$(BIN)/python -m tests.bench.million_headers $(or $(N),1000000)
@@ -77,6 +81,10 @@ schedule: $(STAMP) ## What the schedule and one process bear: claims at 100,000 
 history: $(STAMP) ## What a mail costs beside 1,000,000 settled ones in PostgreSQL, and beside none: make history N=1000000.
 	deploy/install-packages.sh servers
 	$(BIN)/python -m tests.bench.history --mails $(or $(N),1000000)
+
+scaling: $(STAMP) ## Mails a second with 1, 2, 4 and 8 deliverers, and with 1, 2 and 4 fetchers, and what CPU each took.
+	deploy/install-packages.sh servers
+	$(BIN)/python -m tests.bench.scaling
 
 demo: $(STAMP) ## Pull a sample catch-all mailbox and show where each mail went.
 	deploy/install-packages.sh --try dovecot

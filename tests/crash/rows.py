@@ -153,6 +153,20 @@ class PostgresRows(Rows):
             f"WHERE application_name = 'pps {role}' AND state LIKE 'idle in transaction%'"
         )
 
+    def end_leases_of(self, pid: int) -> None:
+        """Let the leases of a dead fetcher run out, while others live."""
+        self._execute(f"UPDATE schedule SET lease_until = 1 WHERE lease_owner LIKE '{pid}:%'")  # noqa: S608 (a number)
+
+    def polled(self) -> int:
+        """Return how many mailboxes were polled, and are not being polled now."""
+        query = "SELECT count(*), '' FROM schedule WHERE last_result IS NOT NULL AND lease_until IS NULL"
+        return int(self._query(query)[0][0])
+
+    def age_unpublished(self, seconds: int) -> None:
+        """Let the sweeper look at mails that were recorded so long ago, and that no router dealt with."""
+        before = f"{self._now} - {seconds * 1000}"
+        self._execute(f"UPDATE mails SET progress_at = 1 WHERE state = 'fetched' AND progress_at < {before}")  # noqa: S608 (a number)
+
     def _execute(self, change: str) -> None:
         self._postgres.query(change, database=self._database)
 
