@@ -25,6 +25,11 @@ BATCH: Final = 500
 _SETTLED: Final = (MailState.DELETED, MailState.KEPT, MailState.LISTED, MailState.SKIPPED)
 """The last two: removed by somebody else before they were fetched."""
 
+_WANTED: Final = and_(
+    mails.c.state == MailState.LISTED, or_(mails.c.digest.is_not(None), mails.c.asked_at.is_not(None))
+)
+"""Of those, what was retrieved before or asked for: its bytes are missed, and the next poll finds or loses them."""
+
 _sibling: Final = mails.alias()
 
 
@@ -40,7 +45,7 @@ def _may_go(before: int) -> ColumnElement[bool]:
     needed = exists().where(_sibling.c.copy_id == mails.c.copy_id, stays)
     # Wrapped, so that SQLite goes by when they left, and not by the state that nearly all have.
     settled = func.coalesce(mails.c.state, "").in_(_SETTLED)
-    return and_(mails.c.unseen_since <= before, settled, _was_looked_for(), ~undone, ~needed)
+    return and_(mails.c.unseen_since <= before, settled, ~_WANTED, _was_looked_for(), ~undone, ~needed)
 
 
 def _was_looked_for() -> ColumnElement[bool]:

@@ -5,7 +5,7 @@ from typing import Final
 from sqlalchemy.engine import make_url
 
 from common.ledger.reader import Reader
-from common.ledger.schema import installation, metadata
+from common.ledger.schema import metadata
 
 _MISSING: Final = """
 SELECT wanted.verb, wanted.tab FROM (
@@ -17,9 +17,8 @@ SELECT wanted.verb, wanted.tab FROM (
 
 async def missing_rights(reader: Reader) -> tuple[str, ...]:
     """Return what a worker still needs, as GRANT writes it: "INSERT, UPDATE ON mails"."""
-    written = metadata.tables.keys() - {installation.name}  # which only `pps migrate` writes
     lacking: dict[str, list[str]] = {}
-    for row in await reader.rows(_MISSING, tables=" ".join(sorted(written))):
+    for row in await reader.rows(_MISSING, tables=" ".join(sorted(metadata.tables))):
         lacking.setdefault(row["tab"], []).append(row["verb"])
     return tuple(f"{', '.join(verbs)} ON {table}" for table, verbs in lacking.items())
 

@@ -75,6 +75,15 @@ async def test_what_somebody_else_removed_is_forgotten_too(ledger: Ledger, state
     assert await scene.all("SELECT uidl_key FROM mails") == [(b"u2",)]
 
 
+async def test_a_mail_whose_bytes_are_missed_is_never_forgotten(ledger: Ledger) -> None:
+    """It was asked for, and its server hid it: whoever polls next finds it among the blobs, or tells of the loss."""
+    scene = await Scene.begin(ledger, b"u1", b"u2")
+    await scene.age("UPDATE mails SET unseen_since = progress_at")
+    await scene.age("UPDATE mails SET asked_at = progress_at WHERE uidl_key = :uidl", uidl=b"u1")
+    await scene.age("UPDATE mails SET digest = uidl WHERE uidl_key = :uidl", uidl=b"u2")
+    assert await forget(scene, days=4000) == 0
+
+
 @pytest.mark.parametrize("undone", [DeliveryState.PENDING, DeliveryState.DEFERRED, DeliveryState.QUARANTINED])
 async def test_a_mail_with_an_undone_delivery_stays(ledger: Ledger, undone: DeliveryState) -> None:
     """Somebody doesn't have it: its rows are what finds it again."""

@@ -8,6 +8,8 @@ from common.ledger import reading
 from common.ledger.claiming import HeldClaim
 from common.ledger.deciding import Decision, Verb
 from common.ledger.desk import Desk
+from common.ledger.gauges import read_gauges
+from common.ledger.hiding import missing_of
 from common.ledger.lives import Wanted, find_mails, life_of, list_mails, siblings_of
 from common.ledger.notice_board import NoticeBoard
 from common.ledger.notices import Wanted as Noticeable
@@ -127,6 +129,8 @@ async def test_the_sweeper_and_who_looks_read_what_waits_only(plans: Plans) -> N
         "unrecorded": lambda: ledger.read(lambda c: reading.unrecorded(c, scene.lease.profile.mailbox, uidls)),
         "status": lambda: read_standing(reader),
         "queues": lambda: read_queued(reader),
+        "metrics": lambda: read_gauges(reader, most_profiles=100),
+        "hidden mail": lambda: ledger.read(lambda c: missing_of(c, scene.lease.profile.mailbox)),
         "pulling": lambda: read_pulling(reader, 1 << 60),
         "recipients": lambda: recipients_since(reader, scene.lease.profile_id, 1 << 60),
         "mails": lambda: list_mails(reader, Wanted(limit=20)),
