@@ -1,13 +1,16 @@
-"""The alert rules: Prometheus can read them, each fires when it should, and all they ask for is there to be asked."""
+"""The alert rules and the dashboard: Prometheus reads them, alerts fire when they should, all they ask for is there."""
 
+import json
 import re
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from common.metrics import new_metrics
 from common.metrics.definitions import METRICS, PREFIX, Kind
 from tests.command import ROOT
+from tests.reference.dashboard import DASHBOARD, PANELS, dashboard
 from tests.servers.promtool import promtool
 
 FOLDER: Final = ROOT / "deploy" / "prometheus"
@@ -39,6 +42,14 @@ def test_prometheus_reads_the_rules() -> None:
     code, said = promtool("check", "rules", RULES)
 
     assert code == 0, said
+
+
+async def test_prometheus_finds_nothing_amiss_in_a_page() -> None:
+    """Neither in its form nor in the names, by its own tool."""
+    page = (await new_metrics(shown=True).page()).decode()
+
+    assert promtool("check", "metrics", given=page) == (0, "")
+    assert promtool("check", "metrics", given=page.replace("pps_polls_total", "pps_polls"))[0] != 0
 
 
 def test_each_alert_fires_when_it_should_and_not_before() -> None:
@@ -76,15 +87,44 @@ def test_each_alert_is_tried_both_ways_and_documented(alert: str) -> None:
     assert f"| {alert} | " in (ROOT / "docs" / "monitoring.md").read_text()
 
 
-@pytest.mark.parametrize("path", [RULES, TESTS, ROOT / "docs" / "monitoring.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [RULES, TESTS, DASHBOARD, ROOT / "docs" / "monitoring.md"], ids=lambda path: path.name)
 def test_what_is_asked_for_is_there(path: Path) -> None:
     """A metric that was renamed would leave a rule that never fires."""
     known = samples()
     if path.suffix == ".md":  # a page may speak of a histogram as such
         known |= {metric.full_name: {label.name for label in metric.labels} for metric in METRICS}
-    asked = asked_for(path.read_text())
+    asked = asked_for(path.read_text().replace(r"\"", '"'))
 
     assert len(asked) > 5
     for name, labels in asked:
         assert name in known, name
         assert labels <= known[name] | {"instance"}, name
+
+
+def test_the_dashboard_is_that_of_today() -> None:
+    """It is written from its panels; whoever changes them writes it anew."""
+    assert DASHBOARD.read_text() == dashboard(), "run `make docs` and commit what it writes"
+
+
+def test_the_dashboard_s_panels_lie_beside_each_other() -> None:
+    """None over another, and none out of the grid."""
+    taken: set[tuple[int, int]] = set()
+    for panel in json.loads(dashboard())["panels"]:
+        place = panel["gridPos"]
+        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        assert max(x for x, _ in cells) < 24
+        assert not taken & cells, panel["title"]
+        taken |= cells
+
+
+def test_prometheus_understands_what_the_dashboard_asks(tmp_path: Path) -> None:
+    """As a rule that records it, with the interval that Grafana puts in."""
+    queries = [query.replace("$__rate_interval", "5m") for panel in PANELS for query in panel.queries.values()]
+    rules = [{"record": f"panel:{number}", "expr": query} for number, query in enumerate(queries)]
+    path = tmp_path / "panels.yml"
+    path.write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
+
+    code, said = promtool("check", "rules", path)
+
+    assert code == 0, said
+    assert f"{len(queries)} rules found" in said

@@ -1,8 +1,9 @@
-"""`make docs`: writes the generated blocks of docs/ anew, and what people wrote stays; and RabbitMQ's files."""
+"""`make docs`: writes the generated blocks of docs/ anew, and what people wrote stays; and what deploy/ has of it."""
 
 import sys
 
 from tests.reference.blocks import pages, renewed
+from tests.reference.dashboard import DASHBOARD, dashboard
 from tests.reference.definitions import written
 
 
@@ -14,7 +15,7 @@ def main() -> int:
         if after != before:
             page.write_text(after)
             sys.stdout.write(f"{page}: generated anew\n")
-    for path, text in written().items():
+    for path, text in {**written(), DASHBOARD: dashboard()}.items():
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
             sys.stdout.write(f"{path}: generated anew\n")
