@@ -44,36 +44,37 @@ async def _is_witness(blobs: BlobStore, blob: StoredBlob) -> bool:
 
 
 async def _check(reader: Reader, blobs: BlobStore, stored: Sequence[StoredBlob], report: Report) -> None:
+    """Judge some blobs; what seems wrong is judged again a little later: its mail may be in a fetcher's hands."""
     rows = await mails_of_blobs(reader, {blob.key for blob in stored})
-    for blob in stored:
-        row = rows.get(blob.key)
-        if row is None:
-            if report.every and await blobs.exists(blob.key):
-                says = f"a mail of {blob.size} octets that no row tells of: it may be the only copy"
-                report.add(Kind.BLOB_WITHOUT_ROW, blob.key, says)
-        elif row["state"] in _DONE_WITH:
-            report.blobs.orphaned += 1
-        elif row["profile_id"] in report.accounts and row["state"] in _FETCHED and await _differs(blobs, blob, row):
-            await asyncio.sleep(FETCH_SECONDS)
-            await _confirm(reader, blobs, blob, report)
-
-
-async def _confirm(reader: Reader, blobs: BlobStore, blob: StoredBlob, report: Report) -> None:
-    """Look again: the mail may have been fetched anew meanwhile."""
-    row = (await mails_of_blobs(reader, {blob.key})).get(blob.key)
-    if row is None or row["state"] not in _FETCHED:
+    report.blobs.orphaned += sum(row["state"] in _DONE_WITH for row in rows.values())
+    suspects = [blob for blob in stored if await _fault(blobs, blob, rows.get(blob.key), report) is not None]
+    if not suspects:
         return
-    said = await _differs(blobs, None, row)
-    if said:
-        report.add(Kind.BLOB_DIFFERS, blob.key, said, row["profile_id"])
+    await asyncio.sleep(FETCH_SECONDS)
+    rows = await mails_of_blobs(reader, {blob.key for blob in suspects})
+    for blob in suspects:
+        row = rows.get(blob.key)
+        fault = await _fault(blobs, blob, row, report)
+        if fault is not None:
+            report.add(fault[0], blob.key, fault[1], None if row is None else row["profile_id"])
 
 
-async def _differs(blobs: BlobStore, blob: StoredBlob | None, row: Found) -> str | None:
+async def _fault(blobs: BlobStore, blob: StoredBlob, row: Found | None, report: Report) -> tuple[Kind, str] | None:
+    """Return what is wrong with a blob, if anything is."""
+    if row is None:
+        if not report.every or not await blobs.exists(blob.key):
+            return None
+        return Kind.BLOB_WITHOUT_ROW, "a mail that no row tells of: it may be the only copy"
+    if row["profile_id"] not in report.accounts or row["state"] not in _FETCHED:
+        return None
+    said = await _differs(blobs, row)
+    return None if said is None else (Kind.BLOB_DIFFERS, said)
+
+
+async def _differs(blobs: BlobStore, row: Found) -> str | None:
     """Return how a blob differs from what was fetched; None for not at all, or where nothing was fetched yet."""
     if row["digest"] is None or row["octets"] is None:
         return None  # stored by a fetch that died before it was recorded: replaced by the next
-    if blob is not None and blob.size != row["octets"]:
-        return f"{blob.size} octets, where {row['octets']} were fetched"
     digest, size = hashlib.sha256(), 0
     try:
         async for chunk in blobs.stream(row["id"]):
