@@ -85,7 +85,8 @@ class Jobs:
 
     async def _handle(self, job: DeliveryJob, claim: JobClaim) -> Settlement:
         taken = await claim.take()
-        if taken is Claim.DENIED:
+        if taken is Claim.DENIED:  # done, in another's hands, or unknown to the ledger
+            self._log.info("job_dropped", mail=job.mail_id, delivery=job.delivery_id, attempt=job.attempt)
             return Ack()
         if taken is Claim.HELD:
             self.breaker.hold("held by the ledger")

@@ -10,7 +10,12 @@ from router.work import RouterWorker
 async def build(parts: Parts) -> tuple[Worker, ...]:
     """Return what routes."""
     router = RouterWorker(
-        broker=parts.broker, ledger=parts.ledger, blobs=parts.blobs, log=parts.log, metrics=parts.metrics
+        broker=parts.broker,
+        ledger=parts.ledger,
+        blobs=parts.blobs,
+        log=parts.log,
+        metrics=parts.metrics,
+        targets=parts.config.targets,
     )
     return (router,)
 

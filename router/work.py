@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -28,6 +28,7 @@ from common.metrics import NO_METRICS, Metrics
 from common.metrics.definitions import COPIES_JOINED, ROUTED
 from router.fingerprint import fingerprint_of
 from router.headers import fields_of
+from router.known_targets import KnownTargets
 from router.loops import loop_reason
 from router.recipients import Recipients, fallen_back, recipients_in
 
@@ -54,7 +55,9 @@ class RouterWorker:
         log: FilteringBoundLogger,
         prefetch: int = PREFETCH,
         metrics: Metrics = NO_METRICS,
+        targets: Iterable[str] = (),
     ) -> None:
+        self._targets = KnownTargets(targets, ledger)
         self._broker = broker
         self._ledger = ledger
         self._blobs = blobs
@@ -80,6 +83,8 @@ class RouterWorker:
             mail = decode(body, MailFetched)
         except UndecodableError as error:
             return Dead(str(error))
+        if not await self._targets.has(mail.target, profile_id=mail.profile_id):
+            return Dead(f"a mail for the target {mail.target}: no [target.{mail.target}], and no profile names it")
         log = self._log.bind(mail=mail.mail_id, profile=mail.profile_id)
         reach("router.before_ledger")
         recipients, routed = self._decide(mail, log)

@@ -124,8 +124,7 @@ async def prepare(engine: AsyncEngine) -> str:
     if version != HEAD:
         if engine.dialect.name != "sqlite" and version is None:
             raise PpsError("the ledger's database has no tables yet: run `pps migrate` once")
-        if version is not None and version > HEAD:
-            raise PpsError(f"the ledger is of a newer PPS (schema {version}, this one knows {HEAD}): upgrade PPS")
+        _refuse_newer(version)
         if engine.dialect.name != "sqlite":
             raise PpsError(
                 f"the ledger is of an older PPS (schema {version}, this one needs {HEAD}): run `pps migrate`"
@@ -139,8 +138,14 @@ async def prepare(engine: AsyncEngine) -> str:
     return found
 
 
+def _refuse_newer(version: str | None) -> None:
+    if version is not None and version > HEAD:
+        raise PpsError(f"the ledger is of a newer PPS (schema {version}, this one knows {HEAD}): upgrade PPS")
+
+
 async def migrate(engine: AsyncEngine) -> None:
-    """Bring the database to the newest schema, and name the installation if it has no name."""
+    """Bring the database to the newest schema, and name the installation if it has no name; raises PpsError."""
+    _refuse_newer(await schema_version(engine))
     try:
         async with writing(engine) as connection:
             if engine.dialect.name == "postgresql":  # SQLite's transaction is alone already
