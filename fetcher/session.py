@@ -119,7 +119,7 @@ class Session:
         if self.lease.hides_mail:
             await recover(self)
         self.end.listed = len(listing)
-        self.end.withheld = await self._withheld()
+        self.end.withheld = await self._withheld() if listing else None
         profile = self.lease.profile
         todo = plan(listing, recorded.known, profile, fetch=self.end.withheld is None)
         await self._skip([pair.known.mail_id for pair in todo.too_large], f"larger than max_size: {profile.max_size}")
@@ -134,6 +134,8 @@ class Session:
         return todo
 
     async def _identified(self, listing: Sequence[Listed]) -> tuple[ListedMail, ...]:
+        if not listing:  # most listings
+            return ()
         mailbox, read = self.lease.profile.mailbox, self.at.ledger.read
         doubted = await read(lambda c: reading.uidls_of_keys(c, mailbox, CONTENT_KEY, CONTENT_KEYS_END))
         uidls = {mail.uidl for mail in listing if mail.uidl} if NO_UIDL in doubted else set()
@@ -276,7 +278,8 @@ class Session:
     async def _finish(self, certain: Sequence[Known], keep: Sequence[Known]) -> None:
         in_hand = self.intake.in_hand
         earlier = {pair.known.mail_id for pair in certain if pair.known.deletable}
-        done = await self.at.ledger.deletable(sorted({*in_hand, *earlier}))  # a copy may have got a recipient meanwhile
+        asked = sorted({*in_hand, *earlier})
+        done = await self.at.ledger.deletable(asked) if asked else set()  # a copy may have got a recipient meanwhile
         self._withhold("undelivered", len(earlier - done))
         certain = [pair for pair in certain if pair.known.mail_id in done or pair.known.mail_id not in earlier]
         fresh = [in_hand[mail_id] for mail_id in sorted(done & in_hand.keys())]

@@ -18,6 +18,9 @@ LOOK_SECONDS: Final = 1.0
 
 SCHEDULE: Final = "the schedule"
 
+GATHER_SECONDS: Final = 0.02
+"""How long a free slot waits for others: a claim costs the same for one profile and for fifty."""
+
 STOP_SECONDS: Final = 10.0
 """How long polls may take to end after a stop; then they are broken off, which deletes nothing."""
 
@@ -94,6 +97,8 @@ class FetcherWorker:
         for wait in waits:
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
+        if self._look.is_set() and not stop.is_set():
+            await asyncio.sleep(GATHER_SECONDS)
 
     async def _begin_due(self, stop: asyncio.Event) -> None:
         self._look.clear()

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, event, select, text
+from sqlalchemy import Connection, Engine, create_engine, event, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -20,7 +20,8 @@ from common.ledger.schema import HEAD, installation, new_id
 BUSY_SECONDS: Final = 2
 """How long one try waits for SQLite's single writer, which holds its lock for milliseconds; services try for ever."""
 
-_WRITE: Final = "pps_write"
+WRITE: Final = "pps_write"
+"""The execution option of a transaction that will write."""
 
 _MIGRATION: Final = 0x7070735F6D
 """The advisory lock of who migrates, of any number that begin at once."""
@@ -84,6 +85,14 @@ def open_engine(url: URL, *, role: str, migrating: bool = False) -> AsyncEngine:
     return engine
 
 
+def open_sqlite(url: URL) -> Engine:
+    """Return an engine for threads, on the file of an engine that is open."""
+    engine = create_engine(url.set(drivername="sqlite"), connect_args={"timeout": BUSY_SECONDS})
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
 def _check_file(path: Path) -> None:
     """Say what the driver, in a thread of its own, would only call "unable to open database file"."""
     if path.is_dir():
@@ -99,7 +108,7 @@ def _check_file(path: Path) -> None:
 async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """Open a transaction that will write. SQLite takes its lock at once: a read that later writes could deadlock."""
     async with engine.connect() as connection:
-        await connection.execution_options(**{_WRITE: True})
+        await connection.execution_options(**{WRITE: True})
         async with connection.begin():
             yield connection
 
@@ -210,7 +219,7 @@ def _configure_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    write = connection.get_execution_options().get(_WRITE, False)
+    write = connection.get_execution_options().get(WRITE, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 

@@ -41,6 +41,7 @@ from common.ledger.records import (
     Settled,
 )
 from common.ledger.returning import Fates
+from common.ledger.transactions import transactions_of
 from common.ledger.writer import Operation, Writer, heals
 from common.messages import DeliveryOutcome, one_line
 from common.profile import Profile
@@ -72,7 +73,8 @@ class Ledger:
         self.hurried = hurried  # whether a person waits, so that writes raise PpsError after PATIENCE_SECONDS
         self._engine = engine
         self._log = log
-        self._writer = Writer(engine, log)
+        self._transactions = transactions_of(engine)
+        self._writer = Writer(self._transactions, log)
 
     @classmethod
     async def open(
@@ -291,20 +293,16 @@ class Ledger:
         """Run a reading function in a transaction of its own; raises PpsError when the database doesn't answer."""
         try:
             try:
-                return await self._read(query)
+                return await self._transactions.read(query)
             except DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
-                return await self._read(query)  # the server ended it while it was idle: the pool has new ones now
+                return await self._transactions.read(query)  # it was idle, and the server ended it
         except Exception as error:
             if heals(error):
                 said = is_busy(error) or one_line(str(getattr(error, "orig", None) or error), 200)
                 raise PpsError(f"[service] ledger: the database doesn't answer: {said}") from error
             raise
-
-    async def _read(self, query: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        async with self._engine.connect() as connection:
-            return await query(connection)
 
     async def write(self, operation: Operation[Row, T], row: Row) -> T:
         """Commit one operation, and return its answer; raises RowRejectedError, and PpsError where it is hurried."""
@@ -322,6 +320,7 @@ class Ledger:
                 await self._writer.close()
         except TimeoutError:
             pass  # what was not committed was not confirmed to anybody either
+        await self._transactions.close()
         await self._engine.dispose()
 
     def tell(self, fates: Fates) -> None:

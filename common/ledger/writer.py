@@ -13,10 +13,10 @@ from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.typing import FilteringBoundLogger
 
-from common.ledger.engine import writing
+from common.ledger.transactions import Transactions
 from common.messages import one_line
 
 MAX_BATCH: Final = 200
@@ -77,10 +77,10 @@ class _Entry:
 class Writer:
     """Takes single operations, commits them in groups. `commits` counts transactions, for cost ceilings."""
 
-    def __init__(self, engine: AsyncEngine, log: FilteringBoundLogger) -> None:
+    def __init__(self, transactions: Transactions, log: FilteringBoundLogger) -> None:
         self.commits = 0
         self.trouble: Exception | None = None  # what keeps it from committing now
-        self._engine = engine
+        self._transactions = transactions
         self._log = log
         self._waiting: list[_Entry] = []
         self._wake = asyncio.Event()
@@ -152,13 +152,17 @@ class Writer:
         groups: dict[Operation[Any, Any], list[_Entry]] = {}
         for entry in batch:
             groups.setdefault(entry.operation, []).append(entry)
-        answers: list[tuple[_Entry, Any]] = []
-        async with writing(self._engine) as connection:
+
+        async def apply(connection: AsyncConnection) -> list[tuple[_Entry, Any]]:
+            answers: list[tuple[_Entry, Any]] = []
             for operation in sorted(groups, key=lambda operation: operation.rank):
                 key = operation.key
                 entries = sorted(groups[operation], key=lambda entry: key(entry.row))
                 given = await operation.apply(connection, [entry.row for entry in entries])
                 answers += zip(entries, given, strict=True)
+            return answers
+
+        answers = await self._transactions.write(apply)
         self.commits += 1
         self.trouble = None
         return answers

@@ -80,7 +80,7 @@ async def plans(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     if request.param == "sqlite":
         ledger = await Ledger.open("sqlite:///pps.db", base=tmp_path, log=structlog.get_logger())
         found = Plans(ledger=ledger, count_rows=lambda: None)
-        explainer = sqlite3.connect(tmp_path / "pps.db")
+        explainer = sqlite3.connect(tmp_path / "pps.db", check_same_thread=False)  # statements run in threads
         _listen_to_sqlite(found, explainer)
         yield found
         explainer.close()
@@ -115,7 +115,7 @@ def _listen_to_sqlite(plans: Plans, explainer: sqlite3.Connection) -> None:
             rows = _steps(explainer, statement, values) // STEPS_A_ROW
             plans.touches.append(Touch(table="in all", rows=rows, how="", query=statement))
 
-    event.listen(plans.ledger._engine.sync_engine, "before_cursor_execute", before)
+    event.listen(plans.ledger._transactions.engine, "before_cursor_execute", before)
 
 
 def _steps(connection: sqlite3.Connection, query: str, values: Any) -> int:  # noqa: ANN401 (a driver's parameters)
