@@ -40,12 +40,17 @@ class JobClaim:
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
         """Renew the claim all along."""
-        keeping = asyncio.create_task(self._keep())
+        # A timer, not a task: hardly a mail takes so long.
+        renewals: list[asyncio.Task[None]] = []
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(RENEW_SECONDS, lambda: renewals.append(asyncio.create_task(self._keep())))
         try:
             yield
         finally:
-            keeping.cancel()
-            await asyncio.wait({keeping})
+            timer.cancel()
+            for renewal in renewals:
+                renewal.cancel()
+                await asyncio.wait({renewal})
 
     async def confirm(self) -> bool:
         """Say whether the claim is good for the final step, and from then on never give it back."""
@@ -72,9 +77,9 @@ class JobClaim:
 
     async def _keep(self) -> None:
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
             if not await self._renew():
                 return
+            await asyncio.sleep(RENEW_SECONDS)
 
     async def _renew(self) -> bool:
         asked = time.monotonic()

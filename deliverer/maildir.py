@@ -16,14 +16,18 @@ from deliverer.attempt import Attempt
 from deliverer.content import ContentSource
 from deliverer.folder_syncs import FolderSyncs
 from deliverer.line_ends import MaildirEdge
-from deliverer.maildir_file import Found, MailFile, sync_folder, usable
+from deliverer.maildir_file import Found, MailFile, usable
+from deliverer.maildir_folders import MaildirFolders, sync_folder
 from deliverer.maildir_path import Place, base_of, maildir_of
 from deliverer.replies import stored, unaddressable, unwritten
 from deliverer.target import BeforeDot, ClaimLostError, Target, TargetOptions
 from deliverer.trace import delivery_seconds, trace_field
 
 BATCH: Final = 256 * 1024
-"""Octets that are gathered for one step in a thread: a small mail is one step."""
+"""Octets that are gathered for one step in a thread: a small mail is one step, from its file to its link."""
+
+QUICK_SECONDS: Final = 5.0
+"""How long after the claim was confirmed the link may come without another look at it: it has 30 s left then."""
 
 T = TypeVar("T")
 
@@ -41,12 +45,13 @@ class MaildirTarget(Target):
         self._received = options.received
         self._threads = ThreadPoolExecutor(options.connections, thread_name_prefix="maildir")
         self._folders = FolderSyncs(lambda folder: self._in_thread(partial(sync_folder, folder)))
+        self._maildirs = MaildirFolders()
         self._file_syncs = 0
 
     @property
     def fsyncs(self) -> int:
         """Calls of fsync, on files and folders: for cost ceilings."""
-        return self._file_syncs + self._folders.count
+        return self._file_syncs + self._maildirs.fsyncs + self._folders.count
 
     async def deliver(self, job: DeliveryJob, content: ContentSource, *, again: bool, before_dot: BeforeDot) -> Attempt:
         """See Target."""
@@ -70,17 +75,17 @@ class MaildirTarget(Target):
         """See Target."""
         await self._folders.close()
         self._threads.shutdown(wait=False)
+        self._maildirs.close()
 
     async def _store(
         self, place: Place, job: DeliveryJob, content: ContentSource, *, again: bool, before_dot: BeforeDot
     ) -> Attempt:
         name = file_name(job.delivery_id)
-        file = MailFile(place.path, base=place.base, name=name, create=self._url.create)
+        file = MailFile(self._maildirs, place.path, base=place.base, name=name, create=self._url.create)
+        trace = trace_field(job, self._installation, received=self._received)
         try:
-            await self._write(file, trace_field(job, self._installation, received=self._received), content)
-            if not await before_dot():
-                raise ClaimLostError
-            found = await self._in_thread(partial(file.link, again=again))
+            last = await self._write(file, trace, content)
+            found = await self._finish(file, last, again=again, before_dot=before_dot)
             if found is Found.DIFFERENT:
                 return unaddressable(f"another mail has the name {name} in this Maildir", Stage.STORE)
             reach("deliverer.after_link")  # a crash from here on costs the same delivery again, which finds its file
@@ -89,19 +94,33 @@ class MaildirTarget(Target):
             return stored(f"stored as {name}")
         finally:
             self._file_syncs += file.fsyncs
-            await self._in_thread(file.close)
+            if not file.closed:
+                await self._in_thread(file.close)
 
-    async def _write(self, file: MailFile, trace: bytes, content: ContentSource) -> None:
+    async def _finish(self, file: MailFile, last: bytearray, *, again: bool, before_dot: BeforeDot) -> Found:
+        """Write the last octets and link, if the claim is still good; where syncing took long, look at it again."""
+        if not await before_dot():
+            raise ClaimLostError
+        until = time.monotonic() + QUICK_SECONDS
+        found = await self._in_thread(partial(file.finish, last, again=again, until=until))
+        if found is None:
+            if not await before_dot():
+                raise ClaimLostError
+            found = await self._in_thread(partial(file.link, again=again))
+        return found
+
+    async def _write(self, file: MailFile, trace: bytes, content: ContentSource) -> bytearray:
+        """Write all but the last octets, and return those."""
         edge = MaildirEdge()
         gathered = bytearray(edge.feed(trace))
         async with aclosing(content.chunks()) as chunks:
             async for chunk in chunks:
                 if len(gathered) + len(chunk) > BATCH:
-                    await self._in_thread(partial(file.write, bytes(gathered), last=False))
-                    gathered.clear()
+                    await self._in_thread(partial(file.write, gathered))
+                    gathered = bytearray()
                 gathered += edge.feed(chunk)
         gathered += edge.finish()
-        await self._in_thread(partial(file.write, bytes(gathered), last=True))
+        return gathered
 
     async def _failed(self, error: OSError) -> Attempt:
         base = await self._in_thread(partial(usable, base_of(self._url.path), create=False))

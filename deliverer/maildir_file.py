@@ -9,24 +9,15 @@ import errno
 import hashlib
 import os
 import secrets
-import threading
+import time
 from enum import Enum, auto
-from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
-FOLDERS: Final = ("tmp", "new", "cur")
+from deliverer.maildir_folders import Folders, MaildirFolders
 
-SUBFOLDER_MARK: Final = "maildirfolder"
-"""The empty file by which Maildir++ tells a mailbox's subfolder, `.name`, from a mailbox: quotas count by it."""
-
-_FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
-_OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_MAKING: Final = threading.Lock()
-"""Whoever finds a folder that another thread has just made must not count on it before it is durable."""
-
 _LINK_TRIES: Final = 3
 """A mail reader may move or remove the mail of our name between our looks; hardly ever twice."""
 
@@ -42,9 +33,10 @@ class Found(Enum):
 class MailFile:
     """Writes one mail into the Maildir `path`, which must resolve to a place in `base`. Not for two threads at once."""
 
-    def __init__(self, path: str, *, base: str, name: str, create: bool) -> None:
+    def __init__(self, folders: MaildirFolders, path: str, *, base: str, name: str, create: bool) -> None:
         self.fsyncs = 0
         self.folder = ""  # the resolved Maildir, once there is one
+        self._maildirs = folders
         self._path = path
         self._base = base
         self._name = name
@@ -52,24 +44,35 @@ class MailFile:
         # be written to again; and one that is still alive somewhere must not find its file replaced.
         self._tmp_name = f"{name}.{secrets.token_hex(4)}"
         self._create = create
-        self._folders: dict[str, int] = {}
-        self._file: IO[bytes] | None = None
-        self._digest = hashlib.sha256()
-        self._size = 0
+        self._open_folders: Folders | None = None
+        self._descriptor: int | None = None
+        self._written = False  # there is a file in tmp
 
-    def write(self, data: bytes, *, last: bool) -> None:
-        """Append octets to the file in tmp; with the last ones it becomes durable there. Raises OSError."""
-        if self._file is None:
-            self._open()
-        assert self._file is not None  # noqa: S101 (opened above; says so to the type checker)
-        self._file.write(data)
-        self._digest.update(data)
-        self._size += len(data)
-        if last:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self.fsyncs += 1
-            self._file.close()
+    @property
+    def _folders(self) -> dict[str, int]:
+        assert self._open_folders is not None  # noqa: S101 (opened by the first write; says so to the type checker)
+        return self._open_folders.descriptors
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Append octets to the file in tmp. Raises OSError."""
+        if self._descriptor is None:
+            self._descriptor = self._open()
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def finish(self, data: bytes | bytearray, *, again: bool, until: float) -> Found | None:
+        """Write the last octets, make the file durable, and deliver; None, if it is `until` (monotonic) before that."""
+        self.write(data)
+        assert self._descriptor is not None  # noqa: S101 (opened by the write; says so to the type checker)
+        os.fsync(self._descriptor)
+        self.fsyncs += 1
+        self._let_go()
+        if time.monotonic() > until:
+            return None
+        found = self.link(again=again)
+        self.close()
+        return found
 
     def link(self, *, again: bool) -> Found:
         """Deliver; if the mail is there already, find out whether it is this one. Raises OSError."""
@@ -100,40 +103,35 @@ class MailFile:
 
     def close(self) -> None:
         """Remove the file in tmp, which is no longer needed, and close all."""
-        if self._file is not None:
-            with contextlib.suppress(OSError):
-                self._file.close()
+        self._let_go()
+        if self._written:
+            self._written = False
             with contextlib.suppress(OSError):
                 os.unlink(self._tmp_name, dir_fd=self._folders["tmp"])
-        while self._folders:
-            os.close(self._folders.popitem()[1])
+        self._open_folders = None
 
-    def _open(self) -> None:
-        if self._create:
-            with _MAKING:
-                self._make_folders()
-        self.folder = os.path.realpath(self._path)
-        base = os.path.realpath(self._base)
-        if os.path.commonpath([self.folder, base]) != base:
-            raise OSError(errno.ELOOP, "a symbolic link leads out of the target's folder")
-        for part in FOLDERS:
-            self._folders[part] = os.open(os.path.join(self.folder, part), _OPEN_FOLDER)  # noqa: PTH118 (plain system calls here)
-        descriptor = os.open(self._tmp_name, _CREATE, _FILE_MODE, dir_fd=self._folders["tmp"])
-        self._file = os.fdopen(descriptor, "wb")
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is left to close."""
+        return self._open_folders is None
 
-    def _make_folders(self) -> None:
-        for part in FOLDERS:
-            missing = []
-            folder = Path(self._path, part)
-            while not folder.exists():
-                missing.append(folder)
-                folder = folder.parent
-            for new in reversed(missing):
-                new.mkdir(_FOLDER_MODE, exist_ok=True)
-                sync_folder(str(new.parent))  # a crash without it costs the folder, and with it the mail
-                self.fsyncs += 1
-                if new.name.startswith(".") and (new.parent / "cur").is_dir():
-                    (new / SUBFOLDER_MARK).touch(_FILE_MODE)
+    def _open(self) -> int:
+        try:
+            return self._open_in(self._maildirs.open(self._path, base=self._base, create=self._create))
+        except FileNotFoundError:  # removed since it was opened
+            self._maildirs.forget(self._path, base=self._base)
+            return self._open_in(self._maildirs.open(self._path, base=self._base, create=self._create))
+
+    def _open_in(self, folders: Folders) -> int:
+        self._open_folders, self.folder = folders, folders.path
+        descriptor = os.open(self._tmp_name, _CREATE, _FILE_MODE, dir_fd=folders.descriptors["tmp"])
+        self._written = True
+        return descriptor
+
+    def _let_go(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
     def _remove_leftovers(self) -> None:
         """Remove what attempts that died left in tmp; one that is alive after all can then no longer deliver."""
@@ -152,20 +150,16 @@ class MailFile:
             return next((name for name in names if name == self._name or name.startswith(prefixes)), None)
 
     def _is_same(self, part: str, name: str) -> bool:
-        descriptor = os.open(name, _READ, dir_fd=self._folders[part])
-        with os.fdopen(descriptor, "rb") as file:
-            if os.fstat(descriptor).st_size != self._size:
-                return False
-            return hashlib.file_digest(file, "sha256").digest() == self._digest.digest()
+        """Compare with what is in tmp, octet by octet in effect: hardly ever asked, so no digest is kept for it."""
+        ours, theirs = _content("tmp", self._tmp_name, self._folders), _content(part, name, self._folders)
+        return ours == theirs
 
 
-def sync_folder(folder: str) -> None:
-    """Make the names in a folder durable; raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _content(part: str, name: str, folders: dict[str, int]) -> tuple[int, bytes]:
+    """Return size and digest of a file."""
+    descriptor = os.open(name, _READ, dir_fd=folders[part])
+    with os.fdopen(descriptor, "rb") as file:
+        return os.fstat(descriptor).st_size, hashlib.file_digest(file, "sha256").digest()
 
 
 def usable(base: str, *, create: bool) -> OSError | None:

@@ -15,7 +15,7 @@ from common.failures import Scope
 from common.folder_blobs import FolderBlobs
 from common.messages import Result
 from deliverer.maildir import MaildirTarget, file_name
-from deliverer.maildir_file import SUBFOLDER_MARK
+from deliverer.maildir_folders import SUBFOLDER_MARK
 from deliverer.target import ClaimLostError, TargetOptions
 from tests.deliveries import DELIVERY, MAIL, deliver, job_of, new_id, target_of
 from tests.maildir import canonical, messages, without_trace
