@@ -5,7 +5,6 @@ Without QUIT the server deletes nothing, so in any doubt the connection is dropp
 
 import asyncio
 import ssl
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, Self, TypeVar
@@ -14,6 +13,7 @@ from common.failures import PollError, PollResult
 from common.ledger.records import HostMemory
 from common.profile import Auth, Tls
 from common.secrets import Secret
+from fetcher.ahead import SHORT_WINDOW, WINDOWS, Ahead
 from fetcher.dialogue import Dialogue, open_dialogue
 from fetcher.legacy import explained
 from fetcher.link import Link
@@ -32,13 +32,6 @@ from fetcher.sign_in import Account, SignIn
 from fetcher.silence import patience, tls_wanted, waits_for_tls
 from fetcher.streams import Limits, upgraded
 from fetcher.tls import LegacyTlsError, check_fingerprint, client_context, is_loopback, needs_encryption
-
-WINDOWS: Final = (16, 4, 1)
-"""Commands sent ahead of their replies where the server offers PIPELINING (RFC 2449, section 6.6); fewer where a
-connection broke with that many."""
-
-WINDOW_OCTETS: Final = 4 * 1024 * 1024
-"""Listed octets asked for ahead: a session that must stop soon is not behind sixteen large mails."""
 
 NOTHING: Final = Status(ok=False, text="+OK, and then nothing")
 """What an empty mail is: no mail has not even a header, so the server has it and doesn't show it."""
@@ -144,15 +137,20 @@ class Connection:
 
     async def listing(self) -> tuple[Listed, ...]:
         """Return what the mailbox holds; raises PollError where UIDL is offered but fails: never "all is new"."""
-        status, body = await self._dialogue.ask_body(command("LIST"))
+        ahead = self.window == WINDOWS[0]  # of others something is known against it
+        asked = [command("LIST"), *([command("UIDL")] if ahead else [])]
+        await self._dialogue.send(b"".join(asked), [Expect.BODY] * len(asked))
+        status, body = await self._dialogue.body_reply()
         if not status.ok:
             raise self._dialogue.broken(f"LIST refused: {status.text}")
         self._sizes = parse_sizes(body)
-        if not self._sizes:
-            if body.strip():  # never "all is gone", either
-                raise self._dialogue.broken("its LIST can't be read")
+        if not self._sizes and body.strip():  # never "all is gone", either
+            raise self._dialogue.broken("its LIST can't be read")
+        if not ahead and not self._sizes:
             return ()
-        status, body = await self._dialogue.ask_body(command("UIDL"))
+        status, body = await (self._dialogue.body_reply() if ahead else self._dialogue.ask_body(command("UIDL")))
+        if not self._sizes:
+            return ()
         if not status.ok and (self.capabilities.has("UIDL") or status.code is not None):
             raise self._dialogue.broken(f"UIDL is offered, but refused now: {status.text}")
         uidls = parse_uidls(body) if status.ok else {}
@@ -177,13 +175,12 @@ class Connection:
         A broken connection raises PollError; sinks that were not yielded are discarded then. Whoever may stop early
         closes the generator (`contextlib.aclosing`), and with it the connection.
         """
-        wanted = iter(numbers)
-        asked: deque[int] = deque()
+        ahead = Ahead(numbers, window=self.window, sizes=self._sizes)
         ended: Retrieved[S] | None = None
         filling: S | None = None
         try:
-            while await self._ask_ahead(wanted, asked):
-                number = asked.popleft()
+            while await self._ask_ahead(ahead):
+                number = ahead.next()
                 status = await self._status_after(ended, number)
                 if ended is not None:
                     confirmed, ended = ended, None
@@ -199,7 +196,8 @@ class Connection:
                     continue
                 ended, filling = Retrieved(number, filling), None
             if ended is not None:
-                await self._dialogue.send(command("NOOP"), [Expect.STATUS])
+                if not ahead.confirmed:
+                    await self._dialogue.send(command("NOOP"), [Expect.STATUS])
                 await self._status_after(ended, None)
                 confirmed, ended = ended, None
                 yield confirmed
@@ -212,7 +210,7 @@ class Connection:
     async def delete(self, numbers: Sequence[int]) -> tuple[int, ...]:
         """Mark mails deleted, return those the server agreed to; nothing is gone before `quit`."""
         agreed = []
-        for group in _groups(numbers, self.window):
+        for group in _groups(numbers, SHORT_WINDOW if self.window == WINDOWS[0] else self.window):
             lines = b"".join(command("DELE", str(number)) for number in group)
             await self._dialogue.send(lines, [Expect.STATUS] * len(group))
             agreed += [number for number in group if (await self._dialogue.status()).ok]
@@ -239,19 +237,17 @@ class Connection:
         """Commands that may be sent ahead of their replies."""
         return (self._memory.window or WINDOWS[0]) if self.capabilities.has("PIPELINING") else 1
 
-    async def _ask_ahead(self, wanted: Iterator[int], asked: deque[int]) -> bool:
+    async def _ask_ahead(self, ahead: Ahead) -> bool:
         """Send RETR for as many mails as may be under way; return whether any is."""
-        new: list[int] = []
-        while len(asked) < self.window and sum(self._sizes.get(n, 0) for n in asked) < WINDOW_OCTETS:
-            number = next(wanted, None)
-            if number is None:
-                break
-            asked.append(number)
-            new.append(number)
-        if new:
-            lines = b"".join(command("RETR", str(number)) for number in new)
-            await self._dialogue.send(lines, [Expect.BODY] * len(new))
-        return bool(asked)
+        new = ahead.new()
+        lines = [command("RETR", str(number)) for number in new]
+        expected = [Expect.BODY] * len(new)
+        if ahead.confirm():
+            lines.append(command("NOOP"))
+            expected.append(Expect.STATUS)
+        if lines:
+            await self._dialogue.send(b"".join(lines), expected)
+        return bool(ahead)
 
     async def _status_after(self, ended: Retrieved[S] | None, number: int | None) -> Status:
         """Return the status line that must follow a mail, and remember whom to suspect if none does.

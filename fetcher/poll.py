@@ -11,8 +11,9 @@ from common.ledger.records import Lease
 from common.ledger.schedule import PollEnd
 from common.metrics.definitions import POLL_SECONDS, POLLS, POP3_SESSIONS
 from common.secrets import Secret
+from fetcher.ahead import WINDOWS
 from fetcher.allowance import Allowance
-from fetcher.connection import WINDOWS, Connection
+from fetcher.connection import Connection
 from fetcher.intake import Workplace
 from fetcher.link import link_of
 from fetcher.schedule import jittered, seconds_to_next_poll

@@ -16,7 +16,8 @@ from common.failures import PollError, PollResult
 from common.ledger.records import HostMemory
 from common.profile import Tls
 from common.server import Server, parse_server
-from fetcher.connection import WINDOWS, Connection
+from fetcher.ahead import WINDOWS
+from fetcher.connection import Connection
 from fetcher.link import Link
 from fetcher.streams import Limits
 from fetcher.tls import Trust, needs_encryption
