@@ -18,7 +18,7 @@ from common.broker import FETCHED, OUTCOMES, jobs_queue
 from common.folder_blobs import FolderBlobs
 from common.memory_broker import MemoryBroker
 from common.rabbitmq.broker import RabbitBroker
-from fetcher import sweep
+from fetcher import sweep, witness
 from fetcher.connection import Connection
 from tests.integration.service import MAILDIR, Serving, catch_all, install
 from tests.mails import mail
@@ -95,9 +95,10 @@ def file_work() -> tuple[int, int]:
 
 @pytest.fixture
 def costs(monkeypatch: pytest.MonkeyPatch) -> Costs:
-    """Count from now on; the sweeper, which works by the clock, rests."""
+    """Count from now on; the sweeper and the ledger's witness, which work by the clock, rest."""
     costs = Costs()
     monkeypatch.setattr(sweep, "INTERVAL_SECONDS", 3600.0)
+    monkeypatch.setattr(witness, "SECONDS", 3600.0)
     for kind in (MemoryBroker, RabbitBroker):
         monkeypatch.setattr(kind, "publish", _counted_publish(kind.publish, costs))
     for name in ("fsync", "fdatasync"):
