@@ -43,7 +43,7 @@ class Lookout:
         self._systemd = systemd
         self._health = Health(parts.ledger, parts.broker, parts.pulse)
         self._targets = set(parts.config.targets)
-        self._pages = Pages({"/metrics": self._metrics, "/live": self._live, "/ready": self._ready})
+        self._pages = Pages({"/metrics": self._metrics, "/live": self._live, "/ready": self._ready}, parts.log)
         self._look_before_pages(role)
 
     @classmethod

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Final
 
 import h11
+from structlog.typing import FilteringBoundLogger
 
 from common.failures import UsageError
 from common.http_place import Place
@@ -45,8 +46,9 @@ Page = Callable[[], Awaitable[Answer]]
 class Pages:
     """Serves pages by their path."""
 
-    def __init__(self, pages: Mapping[str, Page]) -> None:
+    def __init__(self, pages: Mapping[str, Page], log: FilteringBoundLogger) -> None:
         self._pages = pages
+        self._log = log
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[object]] = set()
 
@@ -110,7 +112,11 @@ class Pages:
             return _failure(HTTPStatus.NOT_FOUND)
         if request.method != b"GET":
             return _failure(HTTPStatus.METHOD_NOT_ALLOWED)
-        return await page()
+        try:
+            return await page()
+        except Exception:  # noqa: BLE001 (a fault of ours must cost who looks an answer, not the next one too)
+            self._log.exception("page_failed", page=path)
+            return _failure(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 async def _request(http: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:

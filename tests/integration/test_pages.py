@@ -5,8 +5,12 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
+from structlog.typing import FilteringBoundLogger
 
 from common import pages
 from common.failures import UsageError
@@ -16,6 +20,8 @@ from tests.command import pps
 from tests.integration.service import MAILDIR, install
 from tests.scraped import page_of
 from tests.servers.process import free_port
+
+LOG: Final[FilteringBoundLogger] = structlog.get_logger()
 
 
 async def hello() -> Answer:
@@ -29,7 +35,7 @@ async def port() -> AsyncIterator[int]:
     port = free_port()
     place = parse_place(f"127.0.0.1:{port}")
     assert place is not None
-    server = Pages({"/hello": hello})
+    server = Pages({"/hello": hello}, LOG)
     assert await server.open(place) == f"127.0.0.1:{port}"
     yield port
     await server.close()
@@ -89,6 +95,29 @@ async def test_a_body_is_not_read(port: int) -> None:
     assert answer.startswith(b"HTTP/1.1 200 OK")
 
 
+async def test_a_page_that_fails_costs_one_answer() -> None:
+    """It is in the log, and whoever asks next is answered as ever; what went wrong is nobody else's to read."""
+    faults = [ValueError("canary")]
+
+    async def faulty() -> Answer:
+        if faults:
+            raise faults.pop()
+        return await hello()
+
+    port = free_port()
+    place = parse_place(f"127.0.0.1:{port}")
+    assert place is not None
+    with capture_logs() as lines:
+        server = Pages({"/hello": faulty}, structlog.get_logger())
+        await server.open(place)
+        first, second = await page_of(port, "/hello"), await page_of(port, "/hello")
+        await server.close()
+
+    assert (first.status_code, first.text) == (500, "500 Internal Server Error\n")
+    assert second.text == "hello\n"
+    assert [(line["event"], line["page"]) for line in lines] == [("page_failed", "/hello")]
+
+
 async def test_who_asks_nothing_is_hung_up_on(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a deadline, and with nobody else held up meanwhile."""
     monkeypatch.setattr(pages, "DEADLINE_SECONDS", 0.2)
@@ -134,11 +163,11 @@ async def test_of_a_range_the_first_free_port_is_taken(port: int) -> None:
     """So that any number of processes on one machine share one configuration."""
     place = parse_place(f"127.0.0.1:{port}-{port + 1}")
     assert place is not None
-    other = Pages({"/hello": hello})
+    other = Pages({"/hello": hello}, LOG)
     try:
         assert await other.open(place) == f"127.0.0.1:{port + 1}"
         with pytest.raises(UsageError, match=rf"\[service\] http: 127.0.0.1:{port}-{port + 1} are all in use: "):
-            await Pages({}).open(place)
+            await Pages({}, LOG).open(place)
     finally:
         await other.close()
 
@@ -148,7 +177,7 @@ async def test_everybody_is_served_where_the_file_says_so() -> None:
     port = free_port()
     place = parse_place(f"*:{port}")
     assert place is not None
-    server = Pages({"/hello": hello})
+    server = Pages({"/hello": hello}, LOG)
     await server.open(place)
     try:
         for host in ("127.0.0.1", *(["::1"] if socket.has_dualstack_ipv6() else [])):
@@ -173,7 +202,7 @@ async def test_a_place_that_can_t_be_had_is_told_with_the_key(place: str, compla
     assert parsed is not None
 
     with pytest.raises(UsageError) as caught:
-        await Pages({}).open(parsed)
+        await Pages({}, LOG).open(parsed)
 
     assert str(caught.value).startswith(f"[service] http: {complaint}")
 
