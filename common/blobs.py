@@ -5,7 +5,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 KEY: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -101,7 +100,3 @@ class BlobStore(ABC):
     @abstractmethod
     def stored(self) -> AsyncIterator[Sequence[StoredBlob]]:
         """Yield all blobs, some thousands at a time; those written or removed meanwhile may be among them or not."""
-
-    @abstractmethod
-    def path(self, key: str) -> Path | None:
-        """Return the blob's file where it is one on this machine, else None: a Maildir may copy it without the loop."""

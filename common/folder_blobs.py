@@ -85,7 +85,7 @@ class FolderBlobs(BlobStore):
             yield await self.in_thread(self._stored_in, shard)
 
     def path(self, key: str) -> Path | None:
-        """See BlobStore. What isn't a lower-case UUID never becomes a path."""
+        """Return where a blob lies; what isn't a lower-case UUID never becomes a path."""
         return self._root / key[-2:] / key if KEY.fullmatch(key) else None
 
     async def in_thread(self, work: Callable[P, T], *arguments: P.args, **_none: P.kwargs) -> T:

@@ -127,10 +127,6 @@ class S3Blobs(BlobStore):
         except NoBlobError as error:
             raise BlobStoreError(f"[service] blobs: {self.place} loses what was stored there: name another") from error
 
-    def path(self, key: str) -> Path | None:  # noqa: ARG002 (the interface's)
-        """See BlobStore: no blob is a file here."""
-        return None
-
     async def upload(self, key: str) -> "AsyncWritableFile":
         """Begin an object: nothing is sent before there is a part, or its end."""
         return obstore.open_writer_async(await self._store(), key, buffer_size=PART, max_concurrency=1)

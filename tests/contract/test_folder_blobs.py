@@ -68,8 +68,14 @@ async def test_a_full_disk_is_told_and_leaves_nothing(store: FolderBlobs, tmp_pa
     assert await content(store, KEY) == b"earlier"
 
 
-async def test_path_is_the_blob_s_file(store: FolderBlobs) -> None:
-    """A Maildir copies it without going through the loop."""
+@pytest.mark.parametrize("key", ["", "../../etc/passwd", KEY.upper(), KEY + "\n", KEY[:-1] + "/", "." * 36])
+def test_only_a_uuid_is_a_file_s_name(store: FolderBlobs, key: str) -> None:
+    """Keys come with messages."""
+    assert store.path(key) is None
+
+
+async def test_a_blob_is_a_file_of_its_octets(store: FolderBlobs) -> None:
+    """Whoever mends things by hand finds the mail as it came."""
     await store.put(KEY, MAIL)
     path = store.path(KEY)
     assert path is not None
@@ -109,5 +115,6 @@ def test_a_folder_pays_nothing_for_s3() -> None:
 def test_an_absolute_folder_stands_for_itself(tmp_path: Path) -> None:
     """`file:/var/lib/pps/blobs` and `file:///var/lib/pps/blobs` are the same; only relative ones follow the config."""
     for url in (f"file:{tmp_path}/b", f"file://{tmp_path}/b"):
-        path = open_blobs(Service(blobs=url), Path("/elsewhere")).path(KEY)
-        assert path == tmp_path / "b" / "5a" / KEY
+        store = open_blobs(Service(blobs=url), Path("/elsewhere"))
+        assert isinstance(store, FolderBlobs)
+        assert store.path(KEY) == tmp_path / "b" / "5a" / KEY

@@ -213,6 +213,18 @@ async def test_what_keeps_a_worker_from_starting(bucket: Bucket) -> None:
     assert isinstance(await checked_blobs(away, Path(), LOG), S3Blobs)
 
 
+async def test_a_store_that_is_busy_is_asked_again(bucket: Bucket) -> None:
+    """Within a request: nobody above has to know."""
+    store = store_of(bucket)
+    for request in every_request(store)[2:]:
+        bucket.server.refusals = 2
+        await request()
+        assert bucket.server.refusals == 0
+    await store.put(KEY, MAIL)
+    bucket.server.refusals = 2
+    assert await content(store, KEY) == MAIL
+
+
 async def test_a_blob_replaced_while_it_is_read_is_not_mixed(bucket: Bucket) -> None:
     """The beginning of one and the end of the other would be nobody's mail."""
     store = store_of(bucket)

@@ -11,7 +11,7 @@ import pytest
 
 from common import s3_blobs
 from common.ledger import restoring
-from fetcher import sweep
+from fetcher import sweep, witness
 from tests.integration.service import Installation, Serving, install
 from tests.maildir import canonical, without_trace
 from tests.mails import mail
@@ -116,6 +116,25 @@ async def test_large_mail_and_mail_for_many_go_through_the_bucket(
     assert sorted(site.box.deleted) == sorted([*alone, shared])
     assert site.blobs == []
     assert bucket.server.unfinished(bucket.name) == 0
+
+
+async def test_small_mail_costs_the_store_a_request_a_session(
+    site: Site, bucket: Bucket, target: SmtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What travels in messages needs no store; only what may have been left there is deleted, all at once."""
+    monkeypatch.setattr(witness, "SECONDS", 3600.0)  # what it costs is apart from mail
+    first, *mails = [mail(to="ann@local.example") for _ in range(21)]
+    async with site.serving() as serving:
+        site.box.plant(first)
+        await serving.poll()
+        await settled(serving, deleted=1)
+        site.box.plant(*mails)
+        bucket.server.requests.clear()
+        await serving.poll()
+        await settled(serving, deleted=21)
+    assert set(bucket.server.requests) == {"POST"}
+    assert bucket.server.requests["POST"] <= 2  # a machine that stalls may leave some mail to the next session
+    assert got(target, "ann", first, *mails)
 
 
 async def test_a_store_that_is_away_keeps_large_mail_on_the_server(

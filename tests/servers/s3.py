@@ -3,10 +3,11 @@
 import json
 import ssl
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from moto import settings
 from moto.backends import get_backend
@@ -15,6 +16,9 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from tests.servers.process import free_port
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 ACCESS_KEY: Final = "AKIACANARYACCESSKEY1"
 SECRET_KEY: Final = "canary-secret-access-key"
@@ -32,6 +36,8 @@ class S3Server:
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.port = free_port()
+        self.refusals = 0  # of the next requests, so many are answered "slow down"
+        self.requests: Counter[str] = Counter()  # that came, by method
         self._context = context
         self._server: BaseWSGIServer | None = None
         self._thread: threading.Thread | None = None
@@ -52,9 +58,9 @@ class S3Server:
         """Listen; what was stored before a stop is there."""
         if self._server is not None:
             return
-        app = DomainDispatcherApplication(create_backend_app)
+        self._app = DomainDispatcherApplication(create_backend_app)
         self._server = make_server(
-            "127.0.0.1", self.port, app, threaded=True, request_handler=_Quiet, ssl_context=self._context
+            "127.0.0.1", self.port, self._answer, threaded=True, request_handler=_Quiet, ssl_context=self._context
         )
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
@@ -67,6 +73,16 @@ class S3Server:
         self._thread.join()
         self._server.server_close()
         self._server = None
+
+    def _answer(self, environ: "WSGIEnvironment", start: "StartResponse") -> "Iterable[bytes]":
+        self.requests[environ["REQUEST_METHOD"]] += 1
+        if self.refusals:
+            self.refusals -= 1
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            start("503 Slow Down", [("Content-Type", "application/xml")])
+            return [b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"]
+        answer: Iterable[bytes] = self._app(environ, start)
+        return answer
 
     def add_bucket(self, name: str) -> None:
         """Make an empty bucket."""
