@@ -226,7 +226,11 @@ def measure(folder: Path, postgres: Postgres, dovecot: Dovecot, *, mails: int, p
         began = time.perf_counter()
         asyncio.run(fill(side, folder, place, count))
         postgres.query("VACUUM ANALYZE", database=side.url.rpartition("/")[2])
-        sys.stdout.write(f"{name}: filled with {count} mails in {time.perf_counter() - began:.0f} s\n")
+        octets = int(
+            postgres.query("SELECT pg_database_size(current_database())", database=side.url.rpartition("/")[2])
+        )
+        took = time.perf_counter() - began
+        sys.stdout.write(f"{name}: filled with {count} mails in {took:.0f} s: {octets / 1e6:.0f} MB\n")
         sides.append(side)
         places.append(place)
     postgres.query("CHECKPOINT")
