@@ -12,6 +12,8 @@ import pytest
 from common import s3_blobs
 from common.ledger import restoring
 from fetcher import sweep, witness
+from manager.verify.account import Kind
+from manager.verify.verification import verify
 from tests.integration.service import Installation, Serving, install
 from tests.maildir import canonical, without_trace
 from tests.mails import mail
@@ -231,3 +233,22 @@ async def test_orphans_are_swept_after_a_week(
 
     assert site.blobs == [YOUNG]
     assert got(target, "ann", large)
+
+
+async def test_what_lies_in_the_bucket_is_accounted_for(site: Site, bucket: Bucket, target: SmtpServer) -> None:
+    """As in a folder: what is another than was fetched, what nobody knows, and what the store lost."""
+    target.replies("RCPT TO:<ann@", LATER)
+    site.box.plant(mail(to="ann@local.example", size=LARGE))
+    async with site.serving() as serving:
+        await serving.until(lambda status: status.profiles[0].deliveries == {"deferred": 1})
+        (needed,) = site.blobs
+        well = await verify(site.there.config, (), remote=True)
+        for key in (needed, YOUNG):
+            await serving.parts.blobs.put(key, b"something else")
+        broken = await verify(site.there.config, (), remote=True)
+        bucket.server.drop(bucket.name)
+        empty = await verify(site.there.config, (), remote=True)
+
+    assert (well.total, well.unlooked, well.blobs.blobs) == (0, [], 1)
+    assert broken.counts == {Kind.BLOB_DIFFERS: 1, Kind.BLOB_WITHOUT_ROW: 1}
+    assert (empty.total, empty.blobs.blobs, empty.blobs.missing) == (0, 0, 1)  # the mail is still on the server
