@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from common.failures import PollError
 from common.ledger.fetching import MAX_BREAKS
-from common.ledger.records import KnownMail
+from common.ledger.records import KnownMail, MailState
 from common.messages import one_line
 from fetcher.digests import Digests, header_hash
 from fetcher.hidden import compared
@@ -59,17 +60,36 @@ async def _by_retrieval(session: "Session", pairs: Sequence[Known]) -> tuple[lis
     """Retrieve and compare; what the server refuses, or what broke three sessions, is neither same nor different."""
     by_number = {pair.listed.number: pair for pair in pairs if pair.known.breaks < MAX_BREAKS}
     same: list[Known] = []
-    different: list[Known] = []
+    different: list[tuple[Known, Compared]] = []
     try:
         async with aclosing(session.connection.retrieve(by_number, lambda _number: Compared())) as retrieving:
             async for got in retrieving:
                 pair = by_number[got.number]
-                if got.sink is not None:
-                    (same if got.sink.equals(pair.known) else different).append(pair)
+                if got.sink is not None and got.sink.equals(pair.known):
+                    same.append(pair)
+                elif got.sink is not None:
+                    different.append((pair, got.sink))
     except PollError as error:
         await session.note_break(by_number, error)
         raise
-    return same, different
+    moved = _moved(different)
+    return [*same, *moved.values()], [pair for pair, _ in different if pair.listed.number not in moved]
+
+
+def _moved(different: Sequence[tuple[Known, "Compared"]]) -> dict[int, Known]:
+    """Return by number the mails that are on record under each other's names: whoever swaps UIDLs doubles no mail.
+
+    Each takes one row of a mail that was on the server and is not what its own name shows now; what was deleted lends
+    nobody its row, since an equal mail that came later would be deleted undelivered.
+    """
+    rows = [pair.known for pair, _ in different if pair.known.state is not MailState.DELETED]
+    moved: dict[int, Known] = {}
+    for pair, shown in different:
+        known = next((row for row in rows if shown.equals(row)), None)
+        if known is not None:
+            rows.remove(known)
+            moved[pair.listed.number] = replace(pair, known=known)
+    return moved
 
 
 class Compared:

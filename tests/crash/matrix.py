@@ -26,6 +26,7 @@ from tests.crash.kills import (
 )
 from tests.crash.mailboxes import cut_connections, cuts, poison, refuse_then_accept
 from tests.crash.points import BROKER_PLACES, LMTP_PLACES, MAILS, PLACES, Place
+from tests.crash.restored import restore_ledger
 from tests.crash.scene import Drained, Scene
 from tests.crash.service import ROLES
 from tests.servers.cutting import CuttingRelay
@@ -97,6 +98,7 @@ class Faults:
                 play=lambda scene, part=part: fill_disk(scene, part),  # type: ignore[misc]  # (same)
             )
         yield self._one("ledger locked", "local", lock_ledger)
+        yield self._one("ledger restored from a backup", "local", restore_ledger)
 
     def _mailboxes(self) -> Iterator[Fault]:
         for tls in (False, True):

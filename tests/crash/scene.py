@@ -202,7 +202,7 @@ class Scene:
 
         def nudge() -> None:
             nonlocal aged_at
-            self._nudge()
+            self.nudge()
             if queues_lost and time.monotonic() > aged_at + AGE_SECONDS:
                 aged_at = time.monotonic()
                 self.rows.age_what_was_queued()
@@ -211,7 +211,8 @@ class Scene:
         accounting = compare(by_recipient(self.planted), self._found())
         return Drained(accounting=accounting, seconds=time.monotonic() - began)
 
-    def _nudge(self) -> None:
+    def nudge(self) -> None:
+        """Bring on the next poll and the next attempts."""
         self.rows.poll_now()
         self.rows.retry_now()
 
