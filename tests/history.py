@@ -25,6 +25,26 @@ async def add_history(ledger: Ledger, mailboxes: Sequence[tuple[str, str]], *, c
             await change(ledger, text, **{name: value for name, value in wanted.items() if f":{name}" in text})
 
 
+async def add_waiting_profiles(ledger: Ledger, *, count: int, settings: str) -> None:
+    """Put in profiles whose next poll is an hour away; all have these settings, and a mailbox of their own."""
+    series = "SELECT generate_series(1, CAST(:count AS INTEGER)) AS i" if ledger.shared else _COUNTED
+    for statement in (_PROFILES, _SCHEDULE):
+        wanted = {"count": count, "settings": settings}
+        values = {name: value for name, value in wanted.items() if f":{name}" in statement or name == "count"}
+        await change(ledger, statement.replace("NUMBERS", series), **values)
+
+
+_COUNTED: Final = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count) SELECT i FROM n"
+_PROFILES: Final = """
+INSERT INTO profiles (id, name, enabled, revision, mailbox, settings, managed_by)
+SELECT 'waiting' || i, 'waiting' || i, true, 1, 'box' || i, :settings, 'file' FROM (NUMBERS) AS numbers
+"""
+_SCHEDULE: Final = """
+INSERT INTO schedule (profile_id, due_at, lease_epoch, auth_failures, failures, listed, shrunk, host, hides)
+SELECT 'waiting' || i, 1 + (SELECT max(due_at) + 3600000 FROM schedule) + i, 0, 0, 0, 0, false,
+       'pop' || (i % 100) || '.example.net', false FROM (NUMBERS) AS numbers
+"""
+
 _POSTGRESQL: Final = """
 SELECT i, at, lpad(to_hex(at), 12, '0') AS made, lpad(CAST(i AS TEXT), 12, '0') AS digits,
        sha256(CAST(CAST(i AS TEXT) AS BYTEA)) AS digest

@@ -57,6 +57,7 @@ class Plans:
 
     ledger: Ledger
     count_rows: Callable[[], object]  # have PostgreSQL look at how its rows are spread, as autovacuum does by itself
+    tables: frozenset[str] = BIG  # that are watched
     touches: list[Touch] = field(default_factory=list)
 
     @contextmanager
@@ -105,8 +106,8 @@ def _listen_to_sqlite(plans: Plans, explainer: sqlite3.Connection) -> None:
         if not re.match(r"\s*(SELECT|UPDATE|DELETE|INSERT|WITH)", statement):
             return
         values = parameters[0] if many else parameters
-        named = re.findall(rf"\b({'|'.join(BIG)}) (?:AS )?(\w+)", statement)
-        tables = {alias: table for table, alias in named} | {table: table for table in BIG}
+        named = re.findall(rf"\b({'|'.join(plans.tables)}) (?:AS )?(\w+)", statement)
+        tables = {alias: table for table, alias in named} | {table: table for table in plans.tables}
         for *_, how in explainer.execute(f"EXPLAIN QUERY PLAN {statement}", values):
             first = re.match(r"(SCAN|SEARCH) (\w+)", how)
             if first and first[2] in tables:
@@ -141,7 +142,7 @@ def _listen_to_postgresql(plans: Plans) -> None:
             plans.touches += [
                 Touch(table=node["Relation Name"], rows=_looked_at(node), how=_how(node), query=explained["Query Text"])
                 for node in _nodes(explained["Plan"])
-                if node.get("Relation Name") in BIG
+                if node.get("Relation Name") in plans.tables
             ]
 
     def connected(connection: Any, _record: object) -> None:  # noqa: ANN401 (the driver's adapter has no public type)

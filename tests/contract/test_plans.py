@@ -25,7 +25,7 @@ from common.ledger.sweeping import Return
 from common.messages import DeliveryOutcome, Result, Stage
 from common.retention import USUAL
 from tests.contract.plans import Plans, plans, too_much
-from tests.history import add_history
+from tests.history import add_history, add_waiting_profiles
 from tests.ledger import Scene, outcome, profile
 
 if TYPE_CHECKING:
@@ -162,3 +162,24 @@ async def test_the_sweeper_and_who_looks_read_what_waits_only(plans: Plans) -> N
         await siblings_of(reader, await life_of(reader, mail_id))
     found["a mail's life"] = too_much(touches, most=MOST)
     assert not any(found.values()), "\n".join(f"{name}: {one}" for name, what in found.items() for one in what)
+
+
+async def test_a_claim_looks_at_what_is_due_only(plans: Plans) -> None:
+    """Beside thousands of mailboxes that wait for their turn, are polled by others, or stand still."""
+    ledger = plans.ledger
+    due = [f"due{number}" for number in range(BATCH)]
+    await ledger.sync_profiles([profile(name, server=f"pop{name}.example.net 995s") for name in due], managed_by="pull")
+    await add_waiting_profiles(ledger, count=HISTORY, settings=profile().to_json())
+    plans.count_rows()
+    plans.tables = frozenset({"schedule"})
+    with plans.collected() as touches:
+        assert await ledger.seconds_to_next_poll() == 0
+        leases = await ledger.claim_due("test", BATCH)
+        assert len(leases) == BATCH
+        assert all(await asyncio.gather(*(ledger.renew_lease(lease) for lease in leases)))
+        ends = [PollEnd(lease=lease, result=PollResult.EMPTY, error=None, due_in=600) for lease in leases]
+        assert all(await asyncio.gather(*(ledger.end_poll(end) for end in ends)))
+        assert await ledger.set_due("due7")
+        assert await ledger.claim_due("test", BATCH)
+    assert touches
+    assert not (found := too_much(touches, most=MOST)), "\n".join(found)
