@@ -42,6 +42,9 @@ REQUEST_SECONDS: Final = 60
 RETRY_SECONDS: Final = 30.0
 """How long a request that failed is begun again, with a back-off: then it is for the caller to try later."""
 
+AWAY_SECONDS: Final = 5.0
+"""How long after such a failure others fail at once: a hundred jobs that each wait half a minute hold up the rest."""
+
 ABORT_SECONDS: Final = 5.0
 """How long the parts of a mail that was cut are taken back: a session must end, and the bucket's rule removes them."""
 
@@ -59,6 +62,7 @@ class S3Blobs(BlobStore):
         self.place = S3Place(bucket=address.bucket, endpoint=endpoint or "AWS")
         self._endpoint = endpoint
         self._opened: S3Store | None = None
+        self._away: tuple[float, str] = (0.0, "")  # until when nothing is asked, and why
 
     def writer(self, key: str) -> BlobWriter:
         """See BlobStore; raises ValueError for a key that isn't a lower-case UUID."""
@@ -143,6 +147,8 @@ class S3Blobs(BlobStore):
             complaint = complaint_of(error, self.place, action)
             if complaint.lasting:
                 self._opened = None  # the next request looks its credentials up anew
+            if complaint.away:
+                self._away = (asyncio.get_running_loop().time() + AWAY_SECONDS, complaint.text)
             raise BlobStoreError(complaint.text, lasting=complaint.lasting) from error
 
     async def _range(
@@ -165,6 +171,9 @@ class S3Blobs(BlobStore):
         return bytes(octets), found.meta["size"], found.meta["e_tag"]
 
     async def _store(self) -> S3Store:
+        until, why = self._away
+        if asyncio.get_running_loop().time() < until:
+            raise BlobStoreError(why)
         if self._opened is None:
             try:
                 self._opened = await self._open()

@@ -38,10 +38,11 @@ class S3Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complaint:
-    """What is wrong: `lasting` is what stays until a person mends it."""
+    """What is wrong: `lasting` is what stays until a person mends it, `away` what all requests would meet for now."""
 
     text: str
     lasting: bool
+    away: bool = False
 
 
 def code_of(error: Exception) -> str:
@@ -63,9 +64,10 @@ def complaint_of(error: Exception, place: S3Place, action: str) -> Complaint:
         return Complaint(text=f"[service] {_denied(place, action)}", lasting=True)
     if status is not None:
         said = f"{status.group(1)} {code}".strip()
-        return Complaint(text=f"[service] blobs: {place} answers {said}", lasting=status.group(1).startswith("3"))
+        kind = status.group(1)[0]
+        return Complaint(text=f"[service] blobs: {place} answers {said}", lasting=kind == "3", away=kind == "5")
     reason = next((said for word, said in _REASONS if word in text), "no answer")
-    return Complaint(text=f"[service] blobs: {place} can't be reached: {reason}", lasting=False)
+    return Complaint(text=f"[service] blobs: {place} can't be reached: {reason}", lasting=False, away=True)
 
 
 _NO_CREDENTIALS: Final = (

@@ -31,7 +31,8 @@ def store_of(bucket: Bucket, base: Path = Path("/nowhere"), **keys: str) -> S3Bl
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have requests give up within a second, not a minute."""
+    """Have requests give up within a second, not a minute, and each by itself."""
+    monkeypatch.setattr(s3_blobs, "AWAY_SECONDS", 0.0)
     monkeypatch.setattr(s3_blobs, "REQUEST_SECONDS", 1)
     monkeypatch.setattr(s3_blobs, "RETRY_SECONDS", 0.1)
 
@@ -171,6 +172,25 @@ async def test_a_store_that_is_away_is_told_and_nothing_is_taken_for_missing(buc
     finally:
         bucket.server.start()
     assert await content(store, KEY) == MAIL
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_store_that_was_away_a_moment_ago_is_not_waited_for(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many that each wait their half minute, one after the other, would hold up those who need no store."""
+    store = store_of(bucket)
+    monkeypatch.setattr(s3_blobs, "AWAY_SECONDS", 3600.0)
+    bucket.server.stop()
+    refusal = await refusal_of(store)
+    bucket.server.start()
+    bucket.server.requests.clear()
+
+    assert str(await refusal_of(store)) == str(refusal)
+    assert not bucket.server.requests
+
+    monkeypatch.setattr(store, "_away", (0.0, ""))
+    await store.put(KEY, MAIL)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -33,6 +33,7 @@ LATER: Final = "451 4.3.0 later"
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have requests to a store that is away give up at once, not after half a minute, and sweep often."""
     monkeypatch.setattr(s3_blobs, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(s3_blobs, "AWAY_SECONDS", 0.0)
     monkeypatch.setattr(sweep, "INTERVAL_SECONDS", 0.2)
 
 

@@ -44,4 +44,5 @@ def test_an_answer_names_its_key(error: Exception, begins: str, lasting: bool) -
     complaint = complaint_of(error, PLACE, "s3:PutObject")
     assert complaint.text.startswith(f"[service] {begins}")
     assert complaint.lasting is lasting
+    assert complaint.away is any(word in str(error) for word in (" 500 ", " 503 ", "dns error"))
     assert "canary" not in complaint.text
