@@ -55,6 +55,7 @@ def upgrade() -> None:
             op.execute(f"ALTER TABLE {table} SET ({_OFTEN})")
         return
     op.execute("ANALYZE sqlite_schema")  # makes the table of numbers, and counts nothing
+    op.execute("DELETE FROM sqlite_stat1")  # what somebody's ANALYZE counted
     for table, index, numbers in _STATISTICS:
         op.execute(f"INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES ('{table}', '{index}', '{numbers}')")  # noqa: S608 (of constants)
     op.execute("ANALYZE sqlite_schema")  # reads them
