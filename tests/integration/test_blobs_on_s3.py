@@ -1,5 +1,6 @@
 """The whole pipeline with its blobs on S3: mail goes through, and none is lost while the store is away or forgets."""
 
+import signal
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -9,14 +10,16 @@ from typing import Any, Final
 
 import pytest
 
-from common import s3_blobs
+from common import crashpoints, s3_blobs
 from common.ledger import restoring
 from fetcher import sweep, witness
 from manager.verify.account import Kind
 from manager.verify.verification import verify
-from tests.integration.service import Installation, Serving, install
+from tests.command import pps
+from tests.integration.service import Installation, Serving, install, profile
 from tests.maildir import canonical, without_trace
 from tests.mails import mail
+from tests.servers.fixtures_dovecot import Mailbox as DovecotBox
 from tests.servers.fixtures_s3 import Bucket
 from tests.servers.pop3 import PASSWORD, Pop3Server
 from tests.servers.pop3_mailbox import Mailbox
@@ -253,3 +256,21 @@ async def test_what_lies_in_the_bucket_is_accounted_for(site: Site, bucket: Buck
     assert (well.total, well.unlooked, well.blobs.blobs) == (0, [], 1)
     assert broken.counts == {Kind.BLOB_DIFFERS: 1, Kind.BLOB_WITHOUT_ROW: 1}
     assert (empty.total, empty.blobs.blobs, empty.blobs.missing) == (0, 0, 1)  # the mail is still on the server
+
+
+def test_a_process_that_dies_beside_its_blobs_loses_none(mailbox: DovecotBox, bucket: Bucket, tmp_path: Path) -> None:
+    """Killed once a blob is at rest, and the ledger doesn't know yet: it is replaced, and each mail comes once."""
+    mails = [mail(size=size) for size in (LARGE, 6_000_000, LARGE)]
+    mailbox.plant(*mails)
+    blobs: dict[str, Any] = {**bucket.service}
+    there = install(tmp_path, profile(mailbox), **blobs)
+
+    died = pps("run", folder=tmp_path, environment={crashpoints.VARIABLE: "fetcher.after_blob:2"})
+    assert died.code == -signal.SIGKILL, died
+    assert bucket.keys
+    pulled = there.pps("pull")
+
+    assert pulled.code == 0, pulled
+    assert mailbox.remaining() == []
+    assert sorted(canonical(without_trace(raw)) for raw in there.inbox("ann")) == sorted(map(canonical, mails))
+    assert len(bucket.keys) == 1  # the ledger's age
