@@ -22,7 +22,9 @@ HEARTBEAT_SECONDS: Final = 15
 BLOCKED_SECONDS: Final = 300
 """How long a node may refuse publishes over an alarm before we try another one."""
 
-CONNECT_SECONDS: Final = 15
+CONNECT_SECONDS: Final = 10
+"""For each address: a node that is frozen takes connections, and says nothing."""
+
 REPLY_SECONDS: Final = 30
 """How long an answer may take: electing a queue's leader takes seconds, so anything longer is a fault."""
 
@@ -45,8 +47,9 @@ class ChannelLostError(Exception):
 class Connection:
     """An open connection to one node. `lost` is done, with the reason, once it has ended for whatever cause."""
 
-    def __init__(self, *, on_lost: Callable[[], None], log: FilteringBoundLogger) -> None:
+    def __init__(self, node: Node, *, on_lost: Callable[[], None], log: FilteringBoundLogger) -> None:
         loop = asyncio.get_running_loop()
+        self.node: Final = node
         self.lost: asyncio.Future[str] = loop.create_future()
         self.unblocked = asyncio.Event()
         self.unblocked.set()
@@ -60,7 +63,7 @@ class Connection:
         cls, node: Node, address: Address, *, name: str, on_lost: Callable[[], None], log: FilteringBoundLogger
     ) -> Self:
         """Connect and authenticate; raise what pika raises, or TimeoutError. `name` is shown in RabbitMQ's lists."""
-        connection = cls(on_lost=on_lost, log=log)
+        connection = cls(node, on_lost=on_lost, log=log)
         raw = connection._raw = GatheredConnection(
             _parameters(node, address, name),
             on_open_callback=lambda _raw: _resolve(connection._opened, None),
@@ -104,8 +107,13 @@ class Connection:
         self._abort()
         await asyncio.wait([self.lost], timeout=CLOSE_SECONDS)
         if not self.lost.done():  # it waits for a channel that hangs
-            self._raw.drop()
+            self.drop()
             await asyncio.wait([self.lost], timeout=CLOSE_SECONDS)
+
+    def drop(self) -> None:
+        """Leave the node without a word, which it may not answer; `lost` follows."""
+        if not self.lost.done():
+            self._raw.drop()
 
     def _abort(self) -> None:
         with contextlib.suppress(AMQPError):  # closing or closed already

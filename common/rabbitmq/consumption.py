@@ -107,7 +107,7 @@ class RabbitConsumption(Consumption):
                 failures += 1
                 reason = self._line.permit.told(error, right, self.queue)
                 if error.code in SICK and (error.code or not connection.lost.done()):
-                    self._mender.suspect(self.queue, serves(self.queue))
+                    self._mender.suspect(self.queue, serves(self.queue), connection)
             if not connection.lost.done():  # else the line tells, and waits
                 self._log.warning("consumer_channel_lost", reason=reason)
                 await asyncio.sleep(back_off(max(failures, 1)))

@@ -7,6 +7,7 @@ the system calls cost more than the messages.
 import asyncio
 
 from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.exceptions import StreamLostError
 
 
 class GatheredConnection(AsyncioConnection):  # type: ignore[misc]  # pika has no types
@@ -18,7 +19,7 @@ class GatheredConnection(AsyncioConnection):  # type: ignore[misc]  # pika has n
 
     def drop(self) -> None:
         """Close the socket without a word to the broker."""
-        self._adapter_disconnect_stream()
+        self._terminate_stream(StreamLostError("it did not serve us"))
 
     def _adapter_emit_data(self, data: bytes) -> None:
         """Take what is to be sent: the method that pika has its adapters supply."""

@@ -9,17 +9,22 @@ from structlog.typing import FilteringBoundLogger
 
 from common.backoff import back_off
 from common.failures import PpsError
-from common.rabbitmq.address import Address
+from common.rabbitmq.address import Address, Node
 from common.rabbitmq.channel import Channel, Connection
 from common.rabbitmq.refusals import refusal
 from common.rabbitmq.rights import Permit
 
 
-async def connect(address: Address, *, name: str, on_lost: Callable[[], None], log: FilteringBoundLogger) -> Connection:
-    """Try each node once, in random order, so that many workers spread over a cluster; raises PpsError."""
+async def connect(
+    address: Address, *, name: str, on_lost: Callable[[], None], log: FilteringBoundLogger, left: Node | None = None
+) -> Connection:
+    """Try each node once, in random order, so that many workers spread over a cluster; raises PpsError.
+
+    The node that was `left` is the last, since one that says nothing costs CONNECT_SECONDS.
+    """
     refused: list[str] = []
     cause: Exception | None = None
-    for node in random.sample(address.nodes, len(address.nodes)):
+    for node in sorted(random.sample(address.nodes, len(address.nodes)), key=lambda node: node == left):
         try:
             return await Connection.open(node, address, name=name, on_lost=on_lost, log=log)
         except Exception as error:  # noqa: BLE001 (pika raises its own kinds and others'; each means: not this node)
@@ -99,7 +104,8 @@ class Line:
                 self._log.debug("broker_unreachable", failures=failures, error=str(error))
 
     async def _connect(self) -> Connection:
-        return await connect(self._address, name=self._name, on_lost=self._up.clear, log=self._log)
+        left = self._connection.node if self._connection is not None else None
+        return await connect(self._address, name=self._name, on_lost=self._up.clear, log=self._log, left=left)
 
     def _adopt(self, connection: Connection) -> None:
         self._connection = connection

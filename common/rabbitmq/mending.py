@@ -70,10 +70,14 @@ class Mender:
         self._log = log
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    def suspect(self, queue: str, trial: Trial) -> None:
-        """Look after `queue`, unless that is under way, or was of use within AGAIN_SECONDS; returns at once."""
+    def suspect(self, queue: str, trial: Trial, connection: Connection) -> None:
+        """Look after `queue`, unless that is under way, or was of use within AGAIN_SECONDS; returns at once.
+
+        If it turns out to work, then what doesn't is the connection, which is dropped.
+        """
         if queue not in self._tasks:
-            task = self._tasks[queue] = asyncio.create_task(self._look_after(queue, trial), name=f"mender of {queue}")
+            looking = self._look_after(queue, trial, connection)
+            task = self._tasks[queue] = asyncio.create_task(looking, name=f"mender of {queue}")
             task.add_done_callback(lambda _task: self._tasks.pop(queue))
 
     async def close(self) -> None:
@@ -83,11 +87,15 @@ class Mender:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _look_after(self, queue: str, trial: Trial) -> None:
+    async def _look_after(self, queue: str, trial: Trial, suspicious: Connection) -> None:
         try:
             async with self._connected() as connection:
                 await _lock(connection, queue)  # of many workers that suspect it one acts: the others fail here
-                if await self._is_sick(trial):
+                if not await self._cluster_works():
+                    return  # a minority of a cluster can make no queue: there none is deleted that the majority serves
+                if await self._works(trial):
+                    suspicious.drop()
+                elif await self._cluster_works():
                     await self._delete(connection, queue)
                     await asyncio.sleep(AGAIN_SECONDS)  # and the lock stays ours
         except (ChannelLostError, PpsError) as error:
@@ -96,13 +104,6 @@ class Mender:
                 self._log.warning("queue_not_mended", queue=queue, reason=reason)
             else:
                 self._log.debug("queue_not_mended", queue=queue, reason=str(error))
-
-    async def _is_sick(self, trial: Trial) -> bool:
-        """Whether the queue goes on refusing while the cluster makes and serves new ones, before it and after it.
-
-        A minority of a cluster can make none, so that there no queue is deleted which the majority serves.
-        """
-        return await self._cluster_works() and not await self._works(trial) and await self._cluster_works()
 
     async def _works(self, trial: Trial) -> bool:
         """Try again and again, each time over a connection of its own: a trial may end that, or hang on it."""

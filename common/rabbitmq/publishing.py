@@ -83,8 +83,8 @@ class Publisher:
         failures = 0
         while (verdict := await self._attempt(publish)) is not Verdict.ACK:
             failures += 1
-            if verdict is Verdict.TIMEOUT:
-                self._mender.suspect(queue, confirms(publish))
+            if verdict is Verdict.TIMEOUT and self._channel is not None:
+                self._mender.suspect(queue, confirms(publish), self._channel.connection)
             self._log.debug("publish_again", queue=queue, message_id=message_id, why=verdict.value, failures=failures)
             await asyncio.sleep(back_off(failures, first=_FIRST_PAUSE_SECONDS))
             publish.verdict = loop.create_future()

@@ -18,6 +18,7 @@ from common.failures import PpsError
 from common.messages import MAX_MESSAGE
 from common.rabbitmq import channel, confirms, mending
 from common.rabbitmq.address import parse_address
+from common.rabbitmq.line import connect
 from common.rabbitmq.rights import Permit
 from tests.contract.inbox import Door, Inbox
 from tests.reference.definitions import DEFINITIONS
@@ -160,10 +161,14 @@ async def test_a_queue_that_works_is_never_made_anew(
     late = confirms.Publish(queue=queue, body=b"late", message_id="late", headers=None, verdict=verdict)
     mender = mending.Mender(Permit(address=parse_address(rabbitmq.url), role="test"), structlog.get_logger())
     with capture_logs() as lines:
-        mender.suspect(queue, mending.confirms(late) if trial == "publish" else mending.serves(queue))
+        suspicious = await connect(
+            parse_address(rabbitmq.url), name="", on_lost=lambda: None, log=structlog.get_logger()
+        )
+        mender.suspect(queue, mending.confirms(late) if trial == "publish" else mending.serves(queue), suspicious)
         (looking,) = mender._tasks.values()
         async with asyncio.timeout(RECOVERY_SECONDS):
             await looking
+            await suspicious.lost  # then it was the connection's fault
     assert not lines
     inbox = Inbox()
     async with asyncio.timeout(RECOVERY_SECONDS):

@@ -12,6 +12,7 @@ from tests.servers.cutting import CuttingRelay
 from tests.servers.dovecot import Dovecot
 from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import RabbitMQ
+from tests.servers.rabbitmq_cluster import RabbitCluster
 
 
 @contextmanager
@@ -51,19 +52,35 @@ class Cluster:
     """
 
     def __init__(
-        self, dovecot: Dovecot, postgres: Postgres, rabbitmq: RabbitMQ, new_folder: Callable[[], Path]
+        self,
+        dovecot: Dovecot,
+        postgres: Postgres,
+        rabbitmq: RabbitMQ | RabbitCluster,
+        new_folder: Callable[[], Path],
     ) -> None:
         self.postgres = postgres
-        self.rabbitmq = rabbitmq
+        self._broker = rabbitmq
         self._dovecot = dovecot
         self._new_folder = new_folder
         self._service: Service | None = None
+
+    @property
+    def rabbitmq(self) -> RabbitMQ:
+        """The one node, where there is one."""
+        assert isinstance(self._broker, RabbitMQ)
+        return self._broker
+
+    @property
+    def nodes(self) -> RabbitCluster:
+        """The three, where there are three."""
+        assert isinstance(self._broker, RabbitCluster)
+        return self._broker
 
     @contextmanager
     def scene(self, *, target: str) -> Iterator[Scene]:
         """Yield an empty scene while all three roles run."""
         self.postgres.start()
-        self.rabbitmq.start()
+        self._broker.start()
         if self._service is None:
             self._begin()
         assert self._service is not None
@@ -84,7 +101,7 @@ class Cluster:
 
     def _forget(self) -> None:
         self.close()
-        self.rabbitmq.wipe()
+        self._broker.wipe()
 
     def close(self) -> None:
         """Kill the processes; the next scene begins anew."""
@@ -96,7 +113,7 @@ class Cluster:
         folder = self._new_folder()
         self._boxes = new_boxes(self._dovecot)
         database = self.postgres.fresh_database()
-        written = config(self._dovecot, self._boxes, ledger=database, broker=self.rabbitmq.url)
+        written = config(self._dovecot, self._boxes, ledger=database, broker=self._broker.url)
         (folder / "pps.toml").write_text(written)
         migrated = pps("migrate", folder=folder, environment=ENVIRONMENT)
         assert migrated.code == 0, migrated.err

@@ -3,7 +3,7 @@
 import random
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ from tests.crash.kills import (
     wipe_rabbitmq,
 )
 from tests.crash.mailboxes import cut_connections, cuts, poison, refuse_then_accept
+from tests.crash.nodes import freeze_node, kill_leaders
 from tests.crash.points import BROKER_PLACES, LMTP_PLACES, MAILS, PLACES, Place
 from tests.crash.restored import restore_ledger
 from tests.crash.scene import Drained, Scene
@@ -33,6 +34,7 @@ from tests.servers.cutting import CuttingRelay
 from tests.servers.dovecot import Dovecot
 from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import RabbitMQ
+from tests.servers.rabbitmq_cluster import RabbitCluster
 
 CUTS: Final = 12
 """Connections that are cut before one may pass."""
@@ -61,6 +63,10 @@ class Faults:
         postgres, rabbitmq = servers.enter_context(Postgres()), servers.enter_context(RabbitMQ())
         self._cluster = Cluster(self._dovecot, postgres, rabbitmq, self._new_folder)
         servers.callback(self._cluster.close)
+        self._nodes = Cluster(
+            self._dovecot, postgres, servers.enter_context(closing(RabbitCluster())), self._new_folder
+        )
+        servers.callback(self._nodes.close)
 
     def all(self) -> Iterator[Fault]:
         """Yield each fault, at points drawn anew."""
@@ -89,6 +95,15 @@ class Faults:
         yield self._three("two routers, mails stored twice", "local", route_twins)
         yield self._three("password refused", "local", lambda scene: refuse_then_accept(scene, "fetcher"))
         yield self._three("poisonous mails", "local", poison)
+        yield from self._on_nodes()
+
+    def _on_nodes(self) -> Iterator[Fault]:
+        plays = {
+            "each leader killed": lambda scene: kill_leaders(self._nodes.nodes, scene),
+            "a node frozen": lambda scene: freeze_node(self._nodes.nodes, scene),
+        }
+        for name, play in plays.items():
+            yield Fault(name=f"nodes: {name}", scene=lambda: self._nodes.scene(target="local"), play=play)
 
     def _disks(self) -> Iterator[Fault]:
         for part in SIGNS:

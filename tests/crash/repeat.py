@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from tests.crash.matrix import Fault, Faults
+from tests.crash.nodes import PAUSE_SECONDS
 from tests.crash.scene import Drained
 
 
@@ -25,6 +26,7 @@ class Tally:
     doubled: int = 0
     foreign: int = 0
     longest: float = 0.0
+    pause: float = 0.0
     failures: list[str] = field(default_factory=list)
 
     def add(self, drained: Drained, allowed: int) -> None:
@@ -34,6 +36,9 @@ class Tally:
         self.doubled += len(accounting.doubled)
         self.foreign += len(accounting.foreign)
         self.longest = max(self.longest, drained.seconds)
+        self.pause = max(self.pause, drained.pause)
+        if drained.pause > PAUSE_SECONDS:
+            self.failures.append(f"nothing arrived for {drained.pause:.1f} s although mail kept coming")
         if accounting.lost or accounting.foreign or len(accounting.doubled) > allowed:
             self.failures.append(str(accounting))
 
@@ -51,10 +56,10 @@ def play(fault: Fault, tally: Tally) -> None:
 def show(tallies: dict[str, Tally], seconds: float) -> None:
     """Print the table, and what failed below it."""
     width = max(len(name) for name in tallies)
-    lines = [f"{'fault':{width}}  runs  lost  doubled  foreign  failed  longest drain"]
+    lines = [f"{'fault':{width}}  runs  lost  doubled  foreign  failed  longest drain  longest pause"]
     lines += [
         f"{name:{width}}  {tally.runs:4}  {tally.lost:4}  {tally.doubled:7}  {tally.foreign:7}  "
-        f"{len(tally.failures):6}  {tally.longest:11.1f} s"
+        f"{len(tally.failures):6}  {tally.longest:11.1f} s  {tally.pause:11.1f} s"
         for name, tally in tallies.items()
     ]
     lines.append(f"{sum(tally.runs for tally in tallies.values())} runs in {seconds:.0f} s")

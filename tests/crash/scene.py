@@ -12,7 +12,7 @@ from typing import Final
 from common.messages import MAX_INLINE, MAX_INLINE_FAN_OUT
 from tests.crash.rows import Rows
 from tests.crash.service import Service
-from tests.maildir import Accounting, canonical, compare, messages, without_trace
+from tests.maildir import Accounting, canonical, compare, count, messages, without_trace
 from tests.mails import DOMAIN, FALLBACK, USERS, Sample, by_recipient, mail, varied
 from tests.servers.dovecot import PASSWORD, Dovecot
 
@@ -94,6 +94,12 @@ def wide() -> Sample:
     return _for_many(f"wide {next(_seeds)}", users, size=MAX_INLINE - 1)
 
 
+def lone() -> Sample:
+    """Return a mail for a user who gets no other."""
+    user = f"lone{next(_seeds)}"
+    return _for_many(user, [user], size=2_000)
+
+
 @contextmanager
 def held_back(scene: "Scene") -> Iterator[Sample]:
     """Yield a mail for a user whose Maildir can't be made meanwhile: its delivery is put off, and no other."""
@@ -121,6 +127,7 @@ class Drained:
 
     accounting: Accounting
     seconds: float
+    pause: float = 0.0  # the longest in which nothing arrived although mail kept coming, where that was watched
 
 
 class Scene:
@@ -165,11 +172,22 @@ class Scene:
         )
         return came - sum(held.total() for held in self._before.values())
 
+    def is_through(self, mail: Sample) -> bool:
+        """Whether a mail that is alone in its Maildirs has arrived there, and is gone from the server."""
+        maildirs = self._maildirs()
+        arrived = all(count(maildirs[user]) for user in mail.recipients if user in maildirs)
+        return arrived and canonical(mail.raw) not in set(self.dovecot.remaining(self.box))
+
+    def arrivals(self) -> list[float]:
+        """When each mail came to its user, by the clock, in order; only of a Maildir target."""
+        return sorted(path.stat().st_mtime for maildir in self._maildirs().values() for path in maildir.glob("new/*"))
+
     def assert_nothing_gone_undelivered(self) -> None:
         """Invariant I2, as it can be seen from outside at any moment: gone from the server means held by its users."""
-        remaining = set(self.dovecot.remaining(self.box))  # first: what goes after this look is not judged
+        planted = tuple(self.planted)  # before the look, since mail may be coming
+        remaining = set(self.dovecot.remaining(self.box))  # before that at Maildirs: what goes after it is not judged
         held = {user: {canonical(without_trace(raw)) for raw in mails} for user, mails in self._found().items()}
-        gone = [sample for sample in self.planted if canonical(sample.raw) not in remaining]
+        gone = [sample for sample in planted if canonical(sample.raw) not in remaining]
         undelivered = [
             (sample.label, user)
             for sample in gone

@@ -81,7 +81,7 @@ class RabbitMQ:
         self._owns_epmd = epmd is None
         self._node = Node(folder=self._folder, epmd_port=self._epmd.port)
         self._server: subprocess.Popen[bytes] | None = None
-        self._frozen = False
+        self._frozen = self._was_frozen = False
         self._certificates = issue(self._folder)
         self._cookie = cookie or new_cookie()
         self.configure({})
@@ -123,6 +123,11 @@ class RabbitMQ:
         """The Erlang machine's process id: to freeze it, say."""
         assert self._server is not None
         return self._server.pid
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it runs and was never frozen: what the others took for dead isn't one of them at once."""
+        return self._server is not None and not self._was_frozen
 
     @property
     def is_up(self) -> bool:
@@ -170,7 +175,7 @@ class RabbitMQ:
     def freeze(self) -> None:
         """SIGSTOP: its connections stay, and nothing answers."""
         os.kill(self.pid, signal.SIGSTOP)
-        self._frozen = True
+        self._frozen = self._was_frozen = True
 
     def thaw(self) -> None:
         """End `freeze`; one that isn't frozen is left alone."""
@@ -241,7 +246,7 @@ class RabbitMQ:
         raise RuntimeError(f"RabbitMQ did not start:\n{said}")
 
     def _end(self, with_signal: signal.Signals) -> None:
-        server, self._server, self._frozen = self._server, None, False
+        server, self._server, self._frozen, self._was_frozen = self._server, None, False, False
         if server is None:
             return
         server.send_signal(with_signal)

@@ -1,0 +1,86 @@
+"""What happens to the nodes of a RabbitMQ cluster while mail keeps coming: no pause may be longer than a minute."""
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
+
+from common.broker import FETCHED, OUTCOMES, jobs_queue
+from tests.crash.kills import FEW, SERVER_SECONDS
+from tests.crash.scene import Drained, Scene, lone, samples
+from tests.servers.rabbitmq_cluster import RabbitCluster
+
+PAUSE_SECONDS: Final = 60.0
+"""How long no mail may arrive while mail keeps coming and most nodes live."""
+
+EACH_SECONDS: Final = 0.5
+"""Between two mails that come."""
+
+JOBS: Final = jobs_queue("local")
+QUEUES: Final = (FETCHED, JOBS, OUTCOMES)
+
+
+def kill_leaders(nodes: RabbitCluster, scene: Scene, queues: Sequence[str] = QUEUES) -> Drained:
+    """Kill the leader of each of these queues in turn, with mail under way; it comes back before the next is killed."""
+    with _coming(scene) as began:
+        for queue in queues:
+            leader = nodes.leaders()[queue]
+            leader.kill()
+            _await_flow(scene)
+            leader.start()
+    return _drained(scene, began)
+
+
+def freeze_node(nodes: RabbitCluster, scene: Scene) -> Drained:
+    """Freeze the node with the most connections: they stay open and say nothing, and the others elect leaders."""
+    with _coming(scene) as began:
+        node = nodes.busiest()
+        node.freeze()
+        try:
+            _await_flow(scene)
+        finally:
+            node.thaw()
+        _await_flow(scene)
+    return _drained(scene, began)
+
+
+@contextmanager
+def _coming(scene: Scene) -> Iterator[float]:
+    """Have mail come all the time, and yield since when, once the first went its whole way."""
+    scene.plant(samples(FEW))
+    scene.drain()
+    ended, failed = threading.Event(), []
+
+    def come() -> None:
+        try:
+            while not ended.wait(EACH_SECONDS):
+                scene.plant(samples(1))
+        except Exception as error:  # noqa: BLE001 (a thread has nobody to raise it to)
+            failed.append(error)
+
+    coming = threading.Thread(target=come)
+    coming.start()
+    try:
+        yield time.time()
+    finally:
+        ended.set()
+        coming.join()
+    assert not failed, failed
+
+
+def _await_flow(scene: Scene) -> None:
+    """Return once a mail that came now has arrived, and is deleted on the server: every queue works."""
+    mail = lone()
+    scene.plant([mail])
+    scene.wait_until(lambda: scene.is_through(mail), seconds=SERVER_SECONDS, nudge=scene.rows.poll_now)
+    scene.assert_nothing_gone_undelivered()
+
+
+def _drained(scene: Scene, began: float) -> Drained:
+    drained = scene.drain(seconds=SERVER_SECONDS)
+    times = [began, *(moment for moment in scene.arrivals() if moment > began)]
+    pause = max(later - earlier for earlier, later in itertools.pairwise(times))
+    return replace(drained, pause=pause)
