@@ -40,6 +40,9 @@ MAILS_A_BOX: Final = 10
 DEADLINE_SECONDS: Final = 300.0
 LOOK_SECONDS: Final = 0.2
 
+FULL: Final = 0.95
+"""The part of all cores from which on the CPU is the limit, whatever else could go faster."""
+
 _CONFIG: Final = """
 [service]
 ledger = "{ledger}"
@@ -204,11 +207,15 @@ def _row(count: int, moments: Sequence[float], meter: Meter) -> Row:
 
 def table(title: str, rows: Sequence[Row]) -> str:
     """Return the rows as text, with ratios to the first."""
-    lines = [title, f"{'workers':>7}  {'mails/s':>8}  {'ratio':>5}  {'machine':>8}  cores used by"]
+    lines = [title, f"{'workers':>7}  {'mails/s':>8}  {'ratio':>5}  {'machine':>10}  cores used by"]
     for row in rows:
         used = ", ".join(f"{who} {cores:.2f}" for who, cores in row.cpu.items())
         ratio = row.rate / rows[0].rate
-        lines.append(f"{row.workers:7}  {row.rate:8.1f}  {ratio:5.2f}  {row.busy:5.2f} of {os.cpu_count()}  {used}")
+        limit = "*" if row.busy > FULL * (os.cpu_count() or 1) else " "
+        lines.append(
+            f"{row.workers:7}  {row.rate:8.1f}  {ratio:5.2f}  {row.busy:4.2f} of {os.cpu_count()}{limit}  {used}"
+        )
+    lines.append("* the machine's CPU was used up")
     return "\n".join(lines) + "\n"
 
 
