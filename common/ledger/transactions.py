@@ -58,6 +58,8 @@ class _ByStatements(Transactions):
 
     async def read(self, query: Work[T]) -> T:
         async with self._engine.connect() as connection:
+            # Each statement sees what is committed when it begins, in a transaction or not; one costs two round trips.
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
             return await query(connection)
 
     async def write(self, work: Work[T]) -> T:

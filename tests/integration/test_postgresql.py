@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -12,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.failures import PpsError
-from common.ledger import Ledger, migrate_database, postgresql
+from common.ledger import Ledger, RowRejectedError, migrate_database, postgresql
 from common.ledger.writer import Operation
 from common.retention import USUAL
 from manager.doctor.servers import ledger_checks
@@ -170,6 +171,27 @@ async def test_reads_outlive_a_restart_of_the_server(url: str, postgres: Postgre
         postgres.restart()
         assert await asyncio.gather(*(ledger.paused_targets() for _ in range(4))) == [{}] * 4
         assert await ledger.set_due("office")
+
+
+async def test_a_read_begins_no_transaction_and_a_write_after_it_does(url: str, tmp_path: Path) -> None:
+    """On the same connection: what fails halfway leaves nothing behind."""
+
+    async def begun_twice(connection: AsyncConnection) -> list[datetime]:
+        return [(await connection.execute(text("SELECT now()"))).scalar_one() for _ in range(2)]
+
+    async def fails(connection: AsyncConnection, _rows: list[str]) -> list[None]:
+        await connection.execute(text("INSERT INTO targets (name) VALUES ('half')"))
+        await connection.execute(text("SELECT 1 / 0"))
+        return [None]
+
+    operation: Operation[str, None] = Operation(name="fails", rank=1, key=str, apply=fails)  # type: ignore[arg-type]
+    async with opened(url, tmp_path) as ledger:
+        for _ in range(3):
+            first, second = await ledger.read(begun_twice)
+            assert first < second  # one transaction would have begun once
+            with pytest.raises(RowRejectedError):
+                await ledger.write(operation, "row")
+        assert await shown(ledger, "SELECT count(*) FROM targets") == "0"
 
 
 async def test_reads_that_find_no_free_connection_say_so(
