@@ -48,6 +48,17 @@ NOT_IN_PROTOCOL: Final = {
 CLOCK_CALLS: Final = {"now", "utcnow", "today"}
 
 BROKER_LIBRARY: Final = "pika"
+LEFT_ALONE: Final = {
+    "poplib": "it ends lines at a bare LF, and bodies too; it raises at long lines, and passes on control characters",
+    "smtplib": "its LMTP reads one reply for many recipients",
+    "email.parser": "it takes quadratic time, and rewrites what it can't read",
+    "mailbox": "it knows mail as text",
+}
+"""Python's own ways to deal with mail, and why they are not ours; `email.utils` alone is looked at by name."""
+
+LEFT_ALONE_NAMES: Final = frozenset({"getaddresses", "parseaddr", "message_from_bytes", "message_from_binary_file"})
+"""Of `email` and `email.utils`: CVE-2023-27043 and its kin."""
+
 BROKER_PLACE: Final = "common/rabbitmq"
 
 
@@ -56,6 +67,7 @@ def violations(path: str, source: str) -> list[str]:
     tree = ast.parse(source)
     return [
         *_wrong_imports(path, tree),
+        *_wrong_names(tree),
         *_protocol_with_effects(path, tree),
         *([] if ast.get_docstring(tree) else ["has no docstring that says what lives here"]),
         *([f"has more than {MAX_LINES} lines"] if source.count("\n") > MAX_LINES else []),
@@ -68,8 +80,19 @@ def _wrong_imports(path: str, tree: ast.Module) -> Iterator[str]:
         top = module.partition(".")[0]
         if top in FIRST_PARTY - MAY_IMPORT[package]:
             yield f"{package} must not import {module}"
+        if module in LEFT_ALONE:
+            yield f"{module} is not to be used: {LEFT_ALONE[module]}"
         if top == BROKER_LIBRARY and not path.startswith(BROKER_PLACE):
             yield f"{module} is imported only under {BROKER_PLACE}"
+
+
+def _wrong_names(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "email":
+            for name in sorted(LEFT_ALONE_NAMES.intersection(alias.name for alias in node.names)):
+                yield f"{name} is not to be used: it takes what a sender wrote for an address"
+        if isinstance(node, ast.Attribute) and node.attr in LEFT_ALONE_NAMES:
+            yield f"{node.attr} is not to be used: it takes what a sender wrote for an address"
 
 
 def _protocol_with_effects(path: str, tree: ast.Module) -> Iterator[str]:
@@ -159,6 +182,10 @@ def test_protocol_files_are_where_this_test_looks(path: str) -> None:
         ("router/headers.py", "from logging import getLogger"),
         ("deliverer/replies.py", "import datetime\nx = datetime.datetime.now()"),
         ("deliverer/replies.py", 'print("250")'),
+        ("fetcher/session.py", "import poplib"),
+        ("deliverer/session.py", "from smtplib import LMTP"),
+        ("router/naming.py", "from email.utils import getaddresses"),
+        ("router/naming.py", "import email.utils\nx = email.utils.parseaddr"),
         ("router/work.py", "x = 0\n" * (MAX_LINES + 1)),
     ],
 )

@@ -71,13 +71,25 @@ def headings(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in found}
 
 
-def test_every_quirk_has_the_tests_that_the_table_names() -> None:
-    """The table of what POP3 servers do leads to dialogues and tests that are there."""
+INDEXES: Final = ("dialogs", "crash")
+"""Folders whose README leads from what may happen to the tests of it."""
+
+
+@pytest.mark.parametrize("folder", INDEXES)
+def test_what_an_index_names_is_there(folder: str) -> None:
+    """Each test, dialogue and word that a table names; a row that names no test would promise nothing."""
     tests = DOCS.parent / "tests"
-    table = (tests / "dialogs" / "README.md").read_text()
+    table = (tests / folder / "README.md").read_text()
     source = "".join(path.read_text() for path in tests.rglob("test_*.py"))
+    faults = (tests / "crash" / "matrix.py").read_text() + (tests / "crash" / "points.py").read_text()
 
     for name in re.findall(r"`(\w+\.txt)`", table):
         assert (tests / "dialogs" / name).exists(), name
     for name in re.findall(r"`(test_\w+)`", table):
         assert f"def {name}(" in source, name
+    for word in re.findall(r"`--only ([^`]+)`", table):
+        assert word in faults, word
+    rows = [
+        line for line in table.splitlines() if line.startswith("| ") and not re.match(r"\| (---|[^|]*\| test )", line)
+    ]
+    assert [row for row in rows if "`test_" not in row and ".txt`" not in row] == []
