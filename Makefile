@@ -41,7 +41,7 @@ test: $(STAMP) ## All tests, with real servers.
 
 crash: $(STAMP) ## Play every fault N times at random points and account for the mail: make crash N=10.
 	deploy/install-packages.sh servers
-	$(BIN)/python -m tests.crash.repeat $(or $(N),10)
+	$(BIN)/python -m tests.crash.repeat $(or $(N),10) $(if $(WRITE),--write)
 
 load: $(STAMP) ## MAILS mails while workers are killed at random for so many SECONDS: make load SECONDS=300 MAILS=10000.
 	deploy/install-packages.sh servers

@@ -1,46 +1,21 @@
 """`make crash N=…`: every fault N times, each at another point of its work, and a table of what came of it.
 
-`python -m tests.crash.repeat 10 --only deliverer` plays only the faults whose name holds the word.
+`python -m tests.crash.repeat 10 --only deliverer` plays only the faults whose name holds the word. Ctrl-C ends it, and
+what was played by then is shown.
 """
 
 import argparse
+import contextlib
 import random
+import signal
 import sys
 import time
 import traceback
 from collections import defaultdict
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 
 from tests.crash.matrix import Fault, Faults
-from tests.crash.nodes import PAUSE_SECONDS
-from tests.crash.scene import Drained
-
-
-@dataclass(slots=True, kw_only=True)
-class Tally:
-    """What came of one fault so far."""
-
-    runs: int = 0
-    lost: int = 0
-    doubled: int = 0
-    foreign: int = 0
-    longest: float = 0.0
-    pause: float = 0.0
-    failures: list[str] = field(default_factory=list)
-
-    def add(self, drained: Drained, allowed: int) -> None:
-        """Count one run."""
-        accounting = drained.accounting
-        self.lost += len(accounting.lost)
-        self.doubled += len(accounting.doubled)
-        self.foreign += len(accounting.foreign)
-        self.longest = max(self.longest, drained.seconds)
-        self.pause = max(self.pause, drained.pause)
-        if drained.pause > PAUSE_SECONDS:
-            self.failures.append(f"nothing arrived for {drained.pause:.1f} s although mail kept coming")
-        if accounting.lost or accounting.foreign or len(accounting.doubled) > allowed:
-            self.failures.append(str(accounting))
+from tests.crash.page import PAGE, Tally, page, table
 
 
 def play(fault: Fault, tally: Tally) -> None:
@@ -53,18 +28,17 @@ def play(fault: Fault, tally: Tally) -> None:
         tally.failures.append(traceback.format_exc())
 
 
-def show(tallies: dict[str, Tally], seconds: float) -> None:
-    """Print the table, and what failed below it."""
-    width = max(len(name) for name in tallies)
-    lines = [f"{'fault':{width}}  runs  lost  doubled  foreign  failed  longest drain  longest pause"]
-    lines += [
-        f"{name:{width}}  {tally.runs:4}  {tally.lost:4}  {tally.doubled:7}  {tally.foreign:7}  "
-        f"{len(tally.failures):6}  {tally.longest:11.1f} s  {tally.pause:11.1f} s"
-        for name, tally in tallies.items()
-    ]
-    lines.append(f"{sum(tally.runs for tally in tallies.values())} runs in {seconds:.0f} s")
-    lines += [f"\n{name}:\n{failure}" for name, tally in tallies.items() for failure in tally.failures]
-    sys.stdout.write("\n".join(lines) + "\n")
+def repeat(rounds: int, only: str, source: random.Random) -> dict[str, Tally]:
+    """Play all faults whose name holds the word so many times; a signal ends it, and what was played counts."""
+    tallies: defaultdict[str, Tally] = defaultdict(Tally)
+    with contextlib.suppress(KeyboardInterrupt), ExitStack() as servers:
+        faults = Faults(servers, source)
+        for _ in range(rounds):
+            for fault in faults.all():
+                if only in fault.name:
+                    play(fault, tallies[fault.name])
+                    sys.stderr.write(f"{fault.name}: {'failed' if tallies[fault.name].failures else 'ok'}\n")
+    return tallies
 
 
 def main() -> int:
@@ -73,18 +47,16 @@ def main() -> int:
     parser.add_argument("rounds", type=int, nargs="?", default=1)
     parser.add_argument("--only", default="", help="a word in the fault's name")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    parser.add_argument("--write", action="store_true", help="write docs/faults.md, too")
     arguments = parser.parse_args()
     sys.stdout.write(f"seed {arguments.seed}\n")
-    tallies: defaultdict[str, Tally] = defaultdict(Tally)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     began = time.monotonic()
-    with ExitStack() as servers:
-        faults = Faults(servers, random.Random(arguments.seed))  # noqa: S311 (a moment is no secret)
-        for _ in range(arguments.rounds):
-            for fault in faults.all():
-                if arguments.only in fault.name:
-                    play(fault, tallies[fault.name])
-                    sys.stderr.write(f"{fault.name}: {'failed' if tallies[fault.name].failures else 'ok'}\n")
-    show(tallies, time.monotonic() - began)
+    tallies = repeat(arguments.rounds, arguments.only, random.Random(arguments.seed))  # noqa: S311 (a moment is no secret)
+    seconds = time.monotonic() - began
+    sys.stdout.write(table(tallies, seconds))
+    if arguments.write:
+        PAGE.write_text(page(tallies, seconds, arguments.rounds))
     return 1 if any(tally.failures for tally in tallies.values()) else 0
 
 
