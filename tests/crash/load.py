@@ -25,6 +25,7 @@ from tests.crash.rows import PostgresRows
 from tests.crash.scene import ENVIRONMENT
 from tests.crash.service import Service
 from tests.crash.traffic import Found, Ledgered, mails
+from tests.crash.verified import unaccounted
 from tests.mails import DOMAIN, FALLBACK
 from tests.servers.dovecot import Dovecot
 from tests.servers.postgres import Postgres
@@ -164,7 +165,7 @@ def show(load: Load, found: Found, drain: float, seconds: float) -> None:
 
 
 def main() -> int:
-    """Run it once; exit 1 unless every user holds just what was planted, and no log tells of a mistake."""
+    """Run it once; exit 1 unless every user holds just what was planted, and neither logs nor `pps verify` complain."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mails", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=300.0)
@@ -181,7 +182,7 @@ def main() -> int:
         drain = load.drain()
         found = load.planted.against(folder / "mail")
         show(load, found, drain, given.seconds)
-        faults = load.service.faults()
+        faults = [*load.service.faults(), *filter(None, [unaccounted(folder)])]
         sys.stdout.write("".join(f"{fault}\n" for fault in faults))
     return 0 if found.exact and not faults else 1
 

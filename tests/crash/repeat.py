@@ -16,6 +16,7 @@ from contextlib import ExitStack
 
 from tests.crash.matrix import Fault, Faults
 from tests.crash.page import PAGE, Tally, page, table
+from tests.crash.verified import unaccounted
 
 
 def play(fault: Fault, tally: Tally) -> None:
@@ -24,6 +25,7 @@ def play(fault: Fault, tally: Tally) -> None:
     try:
         with fault.scene() as scene:
             tally.add(fault.play(scene), fault.doubles)
+            tally.failures += filter(None, [unaccounted(scene.service.folder)])
     except Exception:  # noqa: BLE001 (any exception is a finding)
         tally.failures.append(traceback.format_exc())
 

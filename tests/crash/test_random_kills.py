@@ -3,10 +3,10 @@
 import random
 from typing import Final
 
-from tests.command import pps
 from tests.crash.kills import kill_at_random
-from tests.crash.scene import ENVIRONMENT, Scene
+from tests.crash.scene import Scene
 from tests.crash.service import ROLES
+from tests.crash.verified import unaccounted
 
 KILLS: Final = 2
 """Of each process; `make crash` kills more often."""
@@ -19,7 +19,7 @@ def test_one_process_killed_at_random_moments(run_scene: Scene) -> None:
     drained = kill_at_random(run_scene, random.Random(), ["run"] * KILLS, mails=8)  # noqa: S311 (a moment is no secret)
 
     assert drained.accounting.exact, str(drained.accounting)
-    assert_all_accounted_for(run_scene)
+    assert unaccounted(run_scene.service.folder) == ""
 
 
 def test_roles_killed_at_random_moments(cluster_scene: Scene) -> None:
@@ -31,11 +31,4 @@ def test_roles_killed_at_random_moments(cluster_scene: Scene) -> None:
     drained = kill_at_random(cluster_scene, source, commands, mails=8)
 
     assert drained.accounting.exact, str(drained.accounting)
-    assert_all_accounted_for(cluster_scene)
-
-
-def assert_all_accounted_for(scene: Scene) -> None:
-    """Beside the running service: what the ledger says agrees with blobs, Maildirs, targets and servers."""
-    ended = pps("verify", folder=scene.service.folder, environment=ENVIRONMENT)
-    assert (ended.code, ended.err) == (0, ""), ended.out
-    assert "all accounted for: " in ended.out
+    assert unaccounted(cluster_scene.service.folder) == ""
