@@ -52,7 +52,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write docs/faults.md, too")
     arguments = parser.parse_args()
     sys.stdout.write(f"seed {arguments.seed}\n")
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)
     began = time.monotonic()
     tallies = repeat(arguments.rounds, arguments.only, random.Random(arguments.seed))  # noqa: S311 (a moment is no secret)
     seconds = time.monotonic() - began
@@ -60,6 +60,10 @@ def main() -> int:
     if arguments.write:
         PAGE.write_text(page(tallies, seconds, arguments.rounds))
     return 1 if any(tally.failures for tally in tallies.values()) else 0
+
+
+def _interrupt(*_signal: object) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
