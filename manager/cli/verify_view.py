@@ -39,6 +39,8 @@ def blocks_of(report: Report) -> Iterator[Block]:
     for breach in report.breaches[:SHOWN]:
         whose = "" if breach.profile is None else f", profile {breach.profile}"
         yield Line(f"! {_WORDS[breach.kind]}: {breach.subject}{whose}: {breach.says}", style="red")
+    for why in report.held:
+        yield Line(f"not looked at now: {why}")
     for why in report.unlooked:
         yield Line(f"! not looked at: {why}", style="yellow")
     yield Line(_end(report), style="bold red" if report.total else "bold green")

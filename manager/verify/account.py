@@ -41,6 +41,7 @@ class Remote:
 
     looked: bool = False
     why_not: str | None = None
+    held: bool = False  # it may not be looked at now, for its poll, its hours or its server's wish: no fault
     listed: int = 0
     known: int = 0  # of those, mails that the ledger has as on the server
     new: int = 0  # not on record yet: the next poll fetches them
@@ -154,9 +155,17 @@ class Report:
     @property
     def unlooked(self) -> list[str]:
         """What was to be looked at and could not be, with the reason."""
-        remotes = [(one.name, one.remote.why_not) for one in self.accounts.values()]
-        found = [f"profile {name}: {why}" for name, why in remotes if why is not None]
-        return [*found, *([f"blobs: {self.blobs.why_not}"] if self.blobs.why_not is not None else [])]
+        blobs = [f"blobs: {self.blobs.why_not}"] if self.blobs.why_not is not None else []
+        return [*self._remotes(held=False), *blobs]
+
+    @property
+    def held(self) -> list[str]:
+        """Mailboxes that may not be looked at now, with the reason."""
+        return self._remotes(held=True)
+
+    def _remotes(self, *, held: bool) -> list[str]:
+        remotes = [(one.name, one.remote) for one in self.accounts.values() if one.remote.held is held]
+        return [f"profile {name}: {remote.why_not}" for name, remote in remotes if remote.why_not is not None]
 
     def document(self) -> dict[str, Any]:
         """Return it as `--json` prints it, but for its times: docs/json.md describes it."""
@@ -170,5 +179,6 @@ class Report:
             "kinds": {kind.value: count for kind, count in sorted(self.counts.items())},
             "found": [asdict(breach) for breach in self.breaches],
             "unlooked": self.unlooked,
+            "held": self.held,
             "restored": self.restored,
         }

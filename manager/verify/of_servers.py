@@ -11,7 +11,7 @@ from typing import Final
 
 from common.blobs import BlobStore
 from common.config import Config
-from common.failures import PpsError
+from common.failures import PollError, PollResult, PpsError
 from common.ledger import Ledger
 from common.ledger.accounting import by_content, by_uidl, on_server, polled
 from common.ledger.borrowing import BORROW, GIVE_BACK, Borrowed, Returned, Wish
@@ -33,6 +33,8 @@ SECONDS: Final = 150.0
 
 PATIENCE_SECONDS: Final = 30.0
 """How long a mailbox that is being polled is waited for."""
+
+_BUSY: Final = frozenset({PollResult.IN_USE, PollResult.THROTTLED})
 
 LOOK_SECONDS: Final = 0.5
 
@@ -71,13 +73,14 @@ class Servers:
                 await self._compare(known, account)
         except PpsError as error:
             account.remote.why_not = str(error)
+            account.remote.held = isinstance(error, PollError) and error.result in _BUSY
         except TimeoutError:
             account.remote.why_not = f"{known.profile.server}: no end within {SECONDS:.0f} s"
 
     async def _compare(self, known: Known, account: Account) -> None:
         borrowed = await self._borrowed(known)
         if borrowed.lease is None:
-            account.remote.why_not = borrowed.why_not
+            account.remote.why_not, account.remote.held = borrowed.why_not, True
             return
         async with self._returned(borrowed.lease) as delay:
             secret = await secret_of(self.config, known.profile, known)

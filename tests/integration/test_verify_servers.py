@@ -76,7 +76,7 @@ async def test_a_mailbox_in_use_is_told_and_its_schedule_stays(
 
     found = await remote(there)
 
-    assert (found.looked, "IN-USE" in (found.why_not or "")) == (False, True)
+    assert (found.looked, found.held, "IN-USE" in (found.why_not or "")) == (False, True, True)
     del server.answers["PASS"]
     async with there.serving() as serving:
         after = (await status_of(serving.parts.ledger)).profiles[0]
@@ -96,7 +96,7 @@ async def test_a_poll_that_takes_long_keeps_its_mailbox(
 
         found = await remote(there)
 
-        assert (found.looked, found.why_not) == (False, "it is being polled")
+        assert (found.looked, found.held, found.why_not) == (False, True, "it is being polled")
         assert server.sessions == 1
         await server.stop()
         await serving.until(lambda status: not status.profiles[0].polling)
