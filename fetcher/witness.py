@@ -18,6 +18,9 @@ SECONDS: Final = 60.0
 """Between two counts of the ledger's age: a backup that is younger than that when it comes back isn't recognised."""
 
 
+_UNTOLD: Final = "mail is not deleted: the blobs don't tell whether the ledger is the one written last"
+
+
 class Witnesses:
     """One a fetcher. It looks at its start, and again every SECONDS in which the ledger was written to."""
 
@@ -28,6 +31,7 @@ class Witnesses:
         self._epoch: int | None = None  # the newest that we wrote; None: nothing could be compared yet
         self._commits = -1
         self._due_at = 0.0
+        self._trouble = ""  # why the last comparison failed
         self._alone = asyncio.Lock()
         self._known = asyncio.Event()  # it could be compared
 
@@ -63,15 +67,18 @@ class Witnesses:
             return
         try:
             await self.look()
+            self._trouble = ""
         except (PpsError, OSError) as error:
             self._due_at = clock() + SECONDS
-            self._log.warning("witness_unanswered", error=str(error))
+            if str(error) != self._trouble:  # every few seconds it would be said again
+                self._log.warning("witness_unanswered", error=str(error))
+            self._trouble = str(error)
 
     async def why_kept(self) -> str | None:
         """Return why no mail may be deleted now, None if it may; raises PpsError, OSError."""
         origin = await self.origin()
         if origin is None:
-            return "mail is not deleted: the blobs don't tell whether the ledger is the one written last: see the log"
+            return f"{_UNTOLD}: {self._trouble or 'they are slow'}"
         return f"mail is not deleted: {origin.restored_why}: see `pps verify`" if origin.withheld else None
 
     async def origin(self) -> Origin | None:
