@@ -15,6 +15,7 @@ import pytest
 
 from common.failures import PpsError
 from manager.cli.app import run
+from manager.verify import of_blobs
 from manager.verify.account import Account, Kind, Report
 from manager.verify.verification import accept, verify
 from tests.integration.service import MAILDIR, Installation, install, profile
@@ -83,6 +84,12 @@ def original(dovecot: Dovecot, tmp_path_factory: pytest.TempPathFactory) -> Pull
 def _account(name: str, server: str, boxes: dict[str, str]) -> dict[str, object]:
     local = {"local_domain": ["local.example"], "local_user": "boss", "distribute": True}
     return {"name": name, "server": server, "user": boxes[name], "password": f"file:{name}.secret", **local}
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge blobs a second time at once: here nobody fetches meanwhile."""
+    monkeypatch.setattr(of_blobs, "FETCH_SECONDS", 0.0)
 
 
 @pytest.fixture
