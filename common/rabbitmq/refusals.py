@@ -3,10 +3,16 @@
 import socket
 import ssl
 from collections.abc import Iterator
+from typing import Final
 
 from pika.exceptions import AMQPError, AuthenticationError, ProbableAccessDeniedError, ProbableAuthenticationError
 
 from common.rabbitmq.address import Address, Node
+
+_ANOTHER_HOST: Final = (62, 64)
+"""OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
+
+_OLD_TLS: Final = ("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "WRONG_SSL_VERSION")
 
 
 def refusal(error: BaseException, node: Node, address: Address) -> str:
@@ -27,8 +33,15 @@ def _meaning(error: BaseException, address: Address) -> str:  # noqa: C901, PLR0
                 return "unknown host: check its name"
             case ConnectionRefusedError():
                 return "nothing listens there: check the port, and that RabbitMQ runs"
+            case ssl.SSLCertVerificationError() if cause.verify_code in _ANOTHER_HOST:
+                return "its certificate is another host's: write the host as the certificate names it"
             case ssl.SSLCertVerificationError():
-                return f"its certificate was refused ({cause.verify_message})"
+                return (
+                    f"its certificate was refused ({cause.verify_message}): SSL_CERT_FILE in the environment names "
+                    "the file of authorities to trust"
+                )
+            case ssl.SSLError() if cause.reason in _OLD_TLS:
+                return "it has no TLS 1.2 or newer: bring RabbitMQ up to date, or allow it there"
             case ssl.SSLError():
                 return "it doesn't speak TLS there: check the port (amqps:// is usually 5671)"
             case TimeoutError():

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from common.broker import FETCHED, OUTCOMES, jobs_queue
 from tests.crash.installations import Cluster
 from tests.crash.points import MAILS
 from tests.crash.scene import Drained, Scene, samples, wide
@@ -87,6 +88,15 @@ def kill_rabbitmq(cluster: Cluster, scene: Scene) -> Drained:
     return scene.drain(seconds=SERVER_SECONDS)
 
 
+def kill_rabbitmq_early(cluster: Cluster, scene: Scene) -> Drained:
+    """Kill it as if its queues had been declared a moment before: they have no leader, until workers delete them."""
+    scene.plant(samples(FEW))
+    scene.drain()
+    cluster.rabbitmq.lose_leaders((FETCHED, jobs_queue("local"), OUTCOMES))
+    scene.plant(samples(LOAD))
+    return scene.drain(seconds=2 * SERVER_SECONDS, queues_lost=True)
+
+
 def restart_rabbitmq(cluster: Cluster, scene: Scene) -> Drained:
     """Shut it down in order with mail under way, and start it again: consumers come back by themselves."""
     _begin(scene)
@@ -150,7 +160,7 @@ def stop_at_a_frozen_target(scene: Scene, dovecot: Dovecot, command: str) -> Dra
     scene.service.await_event(command, STARTED)
     scene.plant(samples(LOAD))
     scene.await_deliveries(UNDER_WAY)
-    with _lmtp_frozen(dovecot):
+    with lmtp_frozen(dovecot):
         scene.service.stop(command)
     scene.assert_nothing_gone_undelivered()
     scene.rows.age_what_died(command)  # a mail past its dot stays claimed: whether it came is not known
@@ -159,7 +169,8 @@ def stop_at_a_frozen_target(scene: Scene, dovecot: Dovecot, command: str) -> Dra
 
 
 @contextmanager
-def _lmtp_frozen(dovecot: Dovecot) -> Iterator[None]:
+def lmtp_frozen(dovecot: Dovecot) -> Iterator[None]:
+    """Have the LMTP sessions that are open say nothing meanwhile."""
     serving = [pid for pid in descendants(dovecot.pid) if Path(f"/proc/{pid}/comm").read_text().strip() == "lmtp"]
     assert serving, "no LMTP session is open"
     for pid in serving:

@@ -17,6 +17,7 @@ from tests.crash.kills import (
     kill_at_random,
     kill_postgres,
     kill_rabbitmq,
+    kill_rabbitmq_early,
     restart_postgres,
     restart_rabbitmq,
     route_twins,
@@ -27,6 +28,7 @@ from tests.crash.kills import (
 from tests.crash.mailboxes import cut_connections, cuts, poison, refuse_then_accept
 from tests.crash.nodes import freeze_node, kill_leaders
 from tests.crash.points import BROKER_PLACES, LMTP_PLACES, MAILS, PLACES, Place
+from tests.crash.queues import ALARMS, delete_queues, outlast_patience, raise_alarm
 from tests.crash.restored import restore_ledger
 from tests.crash.scene import Drained, Scene
 from tests.crash.service import ROLES
@@ -84,6 +86,13 @@ class Faults:
             yield self._three(f"SIGTERM {role}", "mda", self._stop(role))
         yield self._three("SIGTERM deliverer, LMTP frozen", "mda", self._frozen("deliverer"), doubles=1)
         yield self._three("RabbitMQ killed", "local", lambda scene: kill_rabbitmq(self._cluster, scene))
+        yield self._three("leaderless queues", "local", lambda scene: kill_rabbitmq_early(self._cluster, scene))
+        yield self._three("queues deleted", "local", lambda scene: delete_queues(self._cluster, scene))
+        yield self._three(
+            "consumer timeout", "mda", lambda scene: outlast_patience(self._cluster, scene, self._dovecot)
+        )
+        for alarm in ALARMS:
+            yield self._three(f"{alarm} alarm", "local", self._alarm(alarm))
         for role in ("router", "deliverer"):
             yield self._three(f"RabbitMQ wiped, {role} idle", "local", self._wipe(role))
         yield self._three("RabbitMQ restarted", "local", lambda scene: restart_rabbitmq(self._cluster, scene))
@@ -184,6 +193,9 @@ class Faults:
     def _frozen_past_lease(self, name: str) -> Callable[[Scene], Drained]:
         times = 1 if name == "fetcher.after_dele" else self._source.randint(1, MAILS)
         return lambda scene: frozen.freeze_past_lease(scene, f"{name}:{times}", until_drained=True)
+
+    def _alarm(self, alarm: str) -> Callable[[Scene], Drained]:
+        return lambda scene: raise_alarm(self._cluster, scene, alarm)
 
     def _wipe(self, idle: str) -> Callable[[Scene], Drained]:
         return lambda scene: wipe_rabbitmq(self._cluster, scene, idle)

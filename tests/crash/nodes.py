@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -20,38 +20,39 @@ EACH_SECONDS: Final = 0.5
 """Between two mails that come."""
 
 JOBS: Final = jobs_queue("local")
-QUEUES: Final = (FETCHED, JOBS, OUTCOMES)
+CONSUMERS: Final = {FETCHED: "router", JOBS: "deliverer", OUTCOMES: "fetcher"}
 
 
-def kill_leaders(nodes: RabbitCluster, scene: Scene, queues: Sequence[str] = QUEUES) -> Drained:
+def kill_leaders(nodes: RabbitCluster, scene: Scene, queues: Iterable[str] = tuple(CONSUMERS)) -> Drained:
     """Kill the leader of each of these queues in turn, with mail under way; it comes back before the next is killed."""
-    with _coming(scene) as began:
+    with coming(scene) as began:
         for queue in queues:
             leader = nodes.leaders()[queue]
             leader.kill()
-            _await_flow(scene)
+            await_flow(scene)
             leader.start()
     return _drained(scene, began)
 
 
 def freeze_node(nodes: RabbitCluster, scene: Scene) -> Drained:
     """Freeze the node with the most connections: they stay open and say nothing, and the others elect leaders."""
-    with _coming(scene) as began:
+    with coming(scene) as began:
         node = nodes.busiest()
         node.freeze()
         try:
-            _await_flow(scene)
+            await_flow(scene)
         finally:
             node.thaw()
-        _await_flow(scene)
+        await_flow(scene)
     return _drained(scene, began)
 
 
 @contextmanager
-def _coming(scene: Scene) -> Iterator[float]:
-    """Have mail come all the time, and yield since when, once the first went its whole way."""
-    scene.plant(samples(FEW))
-    scene.drain()
+def coming(scene: Scene, *, drained: bool = True) -> Iterator[float]:
+    """Have mail come all the time, and yield since when; `drained`: once the first went its whole way."""
+    if drained:
+        scene.plant(samples(FEW))
+        scene.drain()
     ended, failed = threading.Event(), []
 
     def come() -> None:
@@ -71,8 +72,8 @@ def _coming(scene: Scene) -> Iterator[float]:
     assert not failed, failed
 
 
-def _await_flow(scene: Scene) -> None:
-    """Return once a mail that came now has arrived, and is deleted on the server: every queue works."""
+def await_flow(scene: Scene) -> None:
+    """Return once a mail that comes now has arrived, and is deleted on the server: every queue works."""
     mail = lone()
     scene.plant([mail])
     scene.wait_until(lambda: scene.is_through(mail), seconds=SERVER_SECONDS, nudge=scene.rows.poll_now)

@@ -82,7 +82,7 @@ class RabbitMQ:
         self._node = Node(folder=self._folder, epmd_port=self._epmd.port)
         self._server: subprocess.Popen[bytes] | None = None
         self._frozen = self._was_frozen = False
-        self._certificates = issue(self._folder)
+        self.certificates = issue(self._folder)
         self._cookie = cookie or new_cookie()
         self.configure({})
 
@@ -116,7 +116,7 @@ class RabbitMQ:
     @property
     def authority(self) -> Path:
         """The file with the certificate that a client has to trust."""
-        return self._certificates.ca
+        return self.certificates.ca
 
     @property
     def pid(self) -> int:
@@ -136,7 +136,7 @@ class RabbitMQ:
 
     def configure(self, settings: Mapping[str, object]) -> None:
         """Have these keys in rabbitmq.conf, beside the usual, from its next start on."""
-        self._node.write(self._certificates, self._cookie, settings)
+        self._node.write(self.certificates, self._cookie, settings)
 
     def start(self) -> None:
         """Return once the node takes connections; one that runs already is left alone."""
