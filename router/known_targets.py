@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.ledger import Ledger
 from common.ledger.schema import profiles
@@ -22,9 +23,13 @@ class KnownTargets:
     async def has(self, target: str, *, profile_id: str) -> bool:
         """Whether this target is known, or is that of the profile by now."""
         if target not in self._names:
-            query = select(profiles.c.settings).where(profiles.c.id == profile_id)
-            settings = await self._ledger.read(lambda connection: connection.scalar(query))
+            settings = await self._ledger.read(lambda connection: _settings_of(connection, profile_id))
             if settings is None or json.loads(settings).get("target") != target:
                 return False
             self._names.add(target)
         return True
+
+
+async def _settings_of(connection: AsyncConnection, profile_id: str) -> str | None:
+    found = await connection.execute(select(profiles.c.settings).where(profiles.c.id == profile_id))
+    return found.scalar_one_or_none()
