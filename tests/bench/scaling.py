@@ -205,18 +205,23 @@ def _row(count: int, moments: Sequence[float], meter: Meter) -> Row:
     return Row(workers=count, rate=done / (last - first), cpu=used, busy=busy)
 
 
-def table(title: str, rows: Sequence[Row]) -> str:
-    """Return the rows as text, with ratios to the first."""
-    lines = [title, f"{'workers':>7}  {'mails/s':>8}  {'ratio':>5}  {'machine':>10}  cores used by"]
-    for row in rows:
+def show(title: str, counts: Sequence[int], measure: Callable[[int], Row]) -> None:
+    """Measure, and print each row as it is known, with its ratio to the first."""
+    say(f"{title}\n{'workers':>7}  {'mails/s':>8}  {'ratio':>5}  {'machine':>10}  cores used by")
+    first = 0.0
+    for count in counts:
+        row = measure(count)
+        first = first or row.rate
         used = ", ".join(f"{who} {cores:.2f}" for who, cores in row.cpu.items())
-        ratio = row.rate / rows[0].rate
         limit = "*" if row.busy > FULL * (os.cpu_count() or 1) else " "
-        lines.append(
-            f"{row.workers:7}  {row.rate:8.1f}  {ratio:5.2f}  {row.busy:4.2f} of {os.cpu_count()}{limit}  {used}"
-        )
-    lines.append("* the machine's CPU was used up")
-    return "\n".join(lines) + "\n"
+        machine = f"{row.busy:4.2f} of {os.cpu_count()}{limit}"
+        say(f"{row.workers:7}  {row.rate:8.1f}  {row.rate / first:5.2f}  {machine:>10}  {used}")
+
+
+def say(line: str) -> None:
+    """Print at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def main() -> int:
@@ -226,18 +231,16 @@ def main() -> int:
     parser.add_argument("--boxes", type=int, default=120, help="mailboxes for the fetchers")
     parser.add_argument("--only", choices=("deliverers", "fetchers"))
     given = parser.parse_args()
-    sys.stdout.write(f"load at the start {os.getloadavg()}\n")
+    say(f"load at the start {os.getloadavg()}; *: the machine's CPU was used up")
     with ExitStack() as stack:
         bench = Bench(stack=stack)
         if given.only != "fetchers":
-            found = [bench.deliverers(count, given.mails) for count in (1, 2, 4, 8)]
-            sys.stdout.write(table(f"deliverers, one connection each, to a target of {TARGET_MS} ms a mail", found))
-            sys.stdout.flush()
+            title = f"deliverers, one connection each, to a target of {TARGET_MS} ms a mail"
+            show(title, (1, 2, 4, 8), lambda count: bench.deliverers(count, given.mails))
         if given.only != "deliverers":
-            found = [bench.fetchers(count, given.boxes, SESSIONS) for count in (1, 2, 4)]
             title = f"fetchers, {SESSIONS} sessions each, to a server with a round trip of {2 * RELAY_MS} ms"
-            sys.stdout.write(table(title, found))
-    sys.stdout.write(f"load at the end {os.getloadavg()}\n")
+            show(title, (1, 2, 4), lambda count: bench.fetchers(count, given.boxes, SESSIONS))
+    say(f"load at the end {os.getloadavg()}")
     return 0
 
 
