@@ -18,7 +18,7 @@ from common import health as health_module
 from common.broker import Ack, Settlement, jobs_queue
 from common.connect import connect_broker
 from common.health import Health
-from common.ledger import Ledger
+from common.ledger import Ledger, migrate_database
 from common.lookout import Lookout
 from common.pulse import Pulse
 from common.rabbitmq import consumption
@@ -108,7 +108,7 @@ async def shown(folder: Path, **service: str) -> AsyncIterator[Shown]:
     port = free_port()
     there = install(folder, targets=TARGETS, http=f"127.0.0.1:{port}", **service)
     if "ledger" in service:
-        assert (await asyncio.to_thread(there.pps, "migrate")).code == 0
+        await migrate_database(service["ledger"], base=folder)
     ending, stop = asyncio.Event(), asyncio.Event()
     async with opened(there.config, role="run", shown=True) as parts:
         lookout = await Lookout.open(parts, role="run", ending=ending)

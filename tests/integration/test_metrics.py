@@ -1,9 +1,11 @@
 """What /metrics shows of real mail, beside a real service: just what was planted, delivered and deleted."""
 
+import asyncio
 from pathlib import Path
 from typing import Final
 
 from common.broker import FETCHED, OUTCOMES, jobs_queue
+from common.ledger import migrate_database
 from common.ledger.restoring import Witness
 from common.ledger.schema import new_id
 from tests.integration.service import MAILDIR, ROLES, Installation, catch_all, install, profile, wait_until
@@ -123,7 +125,7 @@ def test_three_roles_count_it_each_its_part(
         broker=rabbitmq.url,
         http={role: f"127.0.0.1:{port}" for role, port in ports.items()},
     )
-    assert there.pps("migrate").code == 0
+    asyncio.run(migrate_database(database, base=tmp_path))
 
     with there.running(*ROLES):
         wait_until(lambda: all_deleted(there, len(planted)))
