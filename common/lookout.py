@@ -80,8 +80,13 @@ class Lookout:
         ledger = LedgerLook(parts.ledger, metrics, most_profiles=parts.config.service.profile_metrics)
         broker = BrokerLook(parts.broker, metrics, role=role, targets=lambda: self._targets, ledger=ledger)
         blobs = BlobLook(parts.blobs, metrics)
-        metrics.before_page(Cached(LEDGER_SECONDS, ledger.look).look)
-        metrics.before_page(broker.look)
+        of_ledger = Cached(LEDGER_SECONDS, ledger.look)
+
+        async def ledger_then_broker() -> None:  # whose queues' ages the ledger tells
+            await of_ledger.look()
+            await broker.look()
+
+        metrics.before_page(ledger_then_broker)
         metrics.before_page(Cached(FREE_SECONDS, blobs.free).look)
         if role in {"run", "fetcher"}:  # who sweeps them counts them: one role is enough to look at each file
             metrics.before_page(Cached(BLOBS_SECONDS, blobs.held).look)

@@ -27,7 +27,7 @@ BLOBS_SECONDS: Final = 300.0
 """How long an answer is good. The ledger's takes a dozen queries, that of all blobs a look at each file."""
 
 PATIENCE_SECONDS: Final = 4.0
-"""How long each may take: Prometheus gives a page ten seconds in all."""
+"""How long each may take: Prometheus gives a page ten seconds, and two of them come one after the other."""
 
 
 class Cached:

@@ -39,7 +39,7 @@ class Metrics:
         """Make these all that a gauge has, by the values of its labels; what is not named is gone, or unknown."""
 
     def before_page(self, look: Look) -> None:
-        """Have this done before each page."""
+        """Have this done before each page, beside what else is."""
 
     async def page(self) -> bytes:
         """Return all values in Prometheus' text format."""

@@ -1,5 +1,6 @@
 """What is looked at before a page is shown: told while it answers, and left out, not repeated, while it doesn't."""
 
+import asyncio
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from common.folder_blobs import FolderBlobs
 from common.ledger import Ledger
 from common.ledger.reader import Found, LedgerReader
 from common.memory_broker import MemoryBroker
-from common.metrics import Metrics, new_metrics
+from common.metrics import Metrics, looks, new_metrics
 from common.metrics.looks import BlobLook, BrokerLook, LedgerLook
 from tests.ledger import Scene
 from tests.scraped import Scraped
@@ -98,3 +99,28 @@ async def test_a_blob_store_tells_what_it_holds_and_what_is_free(tmp_path: Path,
     assert (empty.value("blob_store_free_bytes") or 0) > 0
     assert empty.value("blob_bytes") == 0
     assert (await shown(metrics)).value("blob_bytes") == 1000
+
+
+async def test_what_is_silent_holds_up_a_page_but_for_so_long(
+    tmp_path: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ledger that neither answers nor refuses, and a store that hangs: the page comes, without what they know."""
+    monkeypatch.setattr(looks, "PATIENCE_SECONDS", 0.05)
+    never = asyncio.Event()
+
+    async def silent(*_any: object, **_values: object) -> Sequence[Found]:
+        await never.wait()
+        return []
+
+    monkeypatch.setattr(LedgerReader, "rows", silent)
+    monkeypatch.setattr(FolderBlobs, "free", silent)
+    ledger = await Ledger.open("sqlite:///pps.db", base=tmp_path, log=structlog.get_logger())
+    metrics.before_page(LedgerLook(ledger, metrics, most_profiles=5).look)
+    metrics.before_page(BlobLook(FolderBlobs(tmp_path), metrics).free)
+
+    async with asyncio.timeout(60):
+        found = await shown(metrics)
+    await ledger.close()
+
+    assert math.isnan(found.value("oldest_undelivered_seconds") or 0)
+    assert math.isnan(found.value("blob_store_free_bytes") or 0)
