@@ -77,8 +77,9 @@ class Lookout:
 
     def _look_before_pages(self, role: str) -> None:
         parts, metrics = self._parts, self._parts.metrics
-        ledger = LedgerLook(parts.ledger, metrics, most_profiles=parts.config.service.profile_metrics)
-        broker = BrokerLook(parts.broker, metrics, role=role, targets=lambda: self._targets, ledger=ledger)
+        most, targets = parts.config.service.profile_metrics, self._targets
+        ledger = LedgerLook(parts.ledger, metrics, most_profiles=most, targets=lambda: targets)
+        broker = BrokerLook(parts.broker, metrics, role=role, targets=lambda: targets, ledger=ledger)
         blobs = BlobLook(parts.blobs, metrics)
         of_ledger = Cached(LEDGER_SECONDS, ledger.look)
 

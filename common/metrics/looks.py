@@ -50,11 +50,14 @@ class Cached:
 class LedgerLook:
     """Tells the ledger's numbers."""
 
-    def __init__(self, ledger: Ledger, metrics: Metrics, *, most_profiles: int) -> None:
+    def __init__(
+        self, ledger: Ledger, metrics: Metrics, *, most_profiles: int, targets: Callable[[], Collection[str]]
+    ) -> None:
         self.pending_age: Mapping[str, float] = {}  # by queue, of what waits there
         self._reader = LedgerReader(ledger)
         self._metrics = metrics
         self._most_profiles = most_profiles
+        self._targets = targets  # of the configuration: those that aren't paused have a 0
 
     async def look(self) -> None:
         """Ask the ledger, and tell; where it doesn't answer, its numbers are unknown."""
@@ -88,7 +91,8 @@ class LedgerLook:
         ):
             tell(metric, {(): value})
         self._tell_verified(found.verified)
-        tell(known.TARGET_PAUSED, {(name,): 1 for name in found.paused_targets})
+        targets = found.paused_targets.union(self._targets())
+        tell(known.TARGET_PAUSED, {(name,): name in found.paused_targets for name in targets})
         tell(known.PROFILE_UP, {(one.name,): one.up for one in found.each_profile if one.up is not None})
         successes: Values = {
             (one.name,): one.last_success for one in found.each_profile if one.last_success is not None

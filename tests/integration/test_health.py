@@ -81,6 +81,7 @@ class Shown:
     """A process that has nothing to do but to be looked at."""
 
     parts: Parts
+    lookout: Lookout
     port: int
     ending: asyncio.Event  # says that it is to stop
 
@@ -114,7 +115,7 @@ async def shown(folder: Path, **service: str) -> AsyncIterator[Shown]:
         lookout = await Lookout.open(parts, role="run", ending=ending)
         working = asyncio.create_task(lookout.run(stop))
         try:
-            yield Shown(parts=parts, port=port, ending=ending)
+            yield Shown(parts=parts, lookout=lookout, port=port, ending=ending)
         finally:
             stop.set()
             await working
@@ -226,6 +227,19 @@ async def test_a_schedule_that_never_comes_round_is_no_life(
 
 async def _not_ready(_self: Health) -> str:
     return "not ready: the ledger doesn't answer"
+
+
+async def test_a_reload_brings_the_queues_of_other_targets(tmp_path: Path) -> None:
+    """What is asked for is what the configuration in force names."""
+    async with shown(tmp_path) as process:
+        changed = install(tmp_path, targets={"other": {"url": MAILDIR}}).config
+
+        (await process.lookout.prepare(changed))()
+        found = await process.scrape()
+
+    assert found.value("consumers", queue=jobs_queue("other")) == 0
+    assert found.value("consumers", queue=jobs_queue("local")) is None
+    assert found.value("target_paused", target="other") == 0
 
 
 async def test_what_stops_is_not_ready_any_more(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ PANELS: Final = (
     _now("Oldest mail not delivered", "max(pps_oldest_undelivered_seconds)", unit="s", alarm=900, text="pps status"),
     _now("Oldest mail not deleted", "max(pps_oldest_undeleted_seconds)", unit="s", alarm=3600, text="pps status"),
     _now("In quarantine", "sum(max by (reason) (pps_quarantined))", alarm=1, text="pps quarantine list"),
-    _now("Targets paused", "sum(max by (target) (pps_target_paused)) or vector(0)", alarm=1, text="pps status"),
+    _now("Targets paused", "sum(max by (target) (pps_target_paused))", alarm=1, text="pps status"),
     _now("Profiles stopped", 'max(pps_profiles{state="stopped"})', alarm=1, text="pps status"),
     Panel(title="Mails fetched and deleted", unit="ops", queries={
         "fetched": "sum(rate(pps_mails_fetched_total[$__rate_interval]))",

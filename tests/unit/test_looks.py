@@ -40,7 +40,8 @@ async def test_a_ledger_that_is_silent_leaves_no_old_numbers(
     scene = await Scene.begin(ledger, b"u1")
     verified = "INSERT INTO verifications VALUES ('v', 5000, 5000, 1, 9, 3, 1, '{}')"
     await scene.age(verified)
-    look = LedgerLook(ledger, metrics, most_profiles=5)
+    await ledger.pause_target("spare", "connection refused", 60)
+    look = LedgerLook(ledger, metrics, most_profiles=5, targets=lambda: {"one"})
 
     await look.look()
     told = await shown(metrics)
@@ -58,6 +59,7 @@ async def test_a_ledger_that_is_silent_leaves_no_old_numbers(
     assert told.by("verify_breaches", "what") == {"undelivered": 1, "other": 2}
     assert told.value("verify_last_timestamp_seconds") == 5
     assert told.value("ledger_restored") == 0
+    assert (told.value("target_paused", target="one"), told.value("target_paused", target="spare")) == (0, 1)
     assert told.by("profiles", "state") == {"active": 1}
     for name in ("ledger_mails", "profiles", "verify_breaches", "quarantined", "profile_up"):
         assert not [sample for sample, _ in left.values if sample == f"pps_{name}"], name
@@ -72,7 +74,7 @@ async def test_queues_of_targets_are_asked_for_by_the_configuration_of_now(tmp_p
     ledger = await Ledger.open("sqlite:///pps.db", base=tmp_path, log=log)
     broker = MemoryBroker(log)
     targets = {"one"}
-    of_ledger = LedgerLook(ledger, metrics, most_profiles=5)
+    of_ledger = LedgerLook(ledger, metrics, most_profiles=5, targets=lambda: {"one"})
     look = BrokerLook(broker, metrics, role="run", targets=lambda: targets, ledger=of_ledger)
     await broker.publish("pps.jobs.one", b"x", message_id="1")
 
@@ -115,7 +117,7 @@ async def test_what_is_silent_holds_up_a_page_but_for_so_long(
     monkeypatch.setattr(LedgerReader, "rows", silent)
     monkeypatch.setattr(FolderBlobs, "free", silent)
     ledger = await Ledger.open("sqlite:///pps.db", base=tmp_path, log=structlog.get_logger())
-    metrics.before_page(LedgerLook(ledger, metrics, most_profiles=5).look)
+    metrics.before_page(LedgerLook(ledger, metrics, most_profiles=5, targets=lambda: {"one"}).look)
     metrics.before_page(BlobLook(FolderBlobs(tmp_path), metrics).free)
 
     async with asyncio.timeout(60):
