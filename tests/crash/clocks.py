@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from common.ledger.leasing import LEASE_MS
+from tests.crash.kills import LOAD, UNDER_WAY
 from tests.crash.points import MAILS
 from tests.crash.scene import Drained, Scene, held_back, samples
 from tests.crash.service import ROLES, STARTED
@@ -41,6 +42,23 @@ def skew_clocks(scene: Scene) -> Drained:
         scene.service.stop(role)
         scene.service.start(role)
     return drained
+
+
+def jump_clock(scene: Scene) -> Drained:
+    """Have one process work by a wrong clock, which is the ledger's too, and which jumps two hours on amid the work.
+
+    Claims and leases seem to have run out then, while what they stand for is still being done. Into Maildirs only: at
+    an LMTP server such a delivery is in doubt until its outcome comes, and here retries don't wait for five minutes.
+    """
+    clock = _clock(scene, "run")
+    clock.write_text("-1h")
+    scene.service.start("run", environment=_wrong_clock(clock))
+    scene.service.await_event("run", STARTED)
+    scene.plant(samples(LOAD))
+    scene.await_deliveries(UNDER_WAY)
+    clock.write_text("+1h")
+    scene.assert_nothing_gone_undelivered()
+    return scene.drain()
 
 
 def _times(scene: Scene) -> tuple[float, float]:

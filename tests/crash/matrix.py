@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.crash import frozen
-from tests.crash.clocks import skew_clocks
+from tests.crash.clocks import jump_clock, skew_clocks
 from tests.crash.disks import SIGNS, fill_disk, lock_ledger, small_disk
 from tests.crash.installations import Cluster, behind, single
 from tests.crash.kills import (
@@ -122,6 +122,7 @@ class Faults:
                 play=lambda scene, part=part: fill_disk(scene, part),  # type: ignore[misc]  # (same)
             )
         yield self._one("ledger locked", "local", lock_ledger)
+        yield self._one("clock jumps", "local", jump_clock, started=False)
         yield self._one("ledger restored from a backup", "local", restore_ledger)
 
     def _mailboxes(self) -> Iterator[Fault]:
