@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.systemd import READY, Systemd
+from tests.command import ROOT
 
 
 @pytest.fixture
@@ -60,3 +61,17 @@ def test_without_systemd_nothing_happens(tmp_path: Path) -> None:
 def test_the_watchdog_is_as_the_environment_says(environment: dict[str, str], watchdog: float | None) -> None:
     """It may be meant for another process, or not be there at all."""
     assert Systemd.around(environment).watchdog == watchdog
+
+
+@pytest.mark.parametrize("unit", ["pps.service", "pps@.service"])
+def test_the_services_have_systemd_listen(unit: str) -> None:
+    """And let the process speak to it: without AF_UNIX, it would never be ready."""
+    settings = dict(
+        line.split("=", 1)
+        for line in (ROOT / "deploy" / "systemd" / unit).read_text().splitlines()
+        if "=" in line and line[0] != "#"
+    )
+
+    assert settings["Type"] == "notify"
+    assert int(settings["WatchdogSec"]) >= 30
+    assert "AF_UNIX" in settings["RestrictAddressFamilies"].split()
