@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import pika
+
 from common.broker import FETCHED, OUTCOMES, jobs_queue
 from tests.crash.installations import Cluster
 from tests.crash.points import MAILS
@@ -143,9 +145,10 @@ def restart_postgres(cluster: Cluster, scene: Scene) -> Drained:
     return scene.drain(seconds=SERVER_SECONDS)
 
 
-def route_twins(scene: Scene) -> Drained:
+def route_twins(cluster: Cluster, scene: Scene) -> Drained:
     """Have two routers take two mails of a copy at a time: each recipient is delivered one, both mails are deleted."""
     with scene.service.beside("router-2"):
+        scene.wait_until(lambda: _consumers(cluster, FETCHED) == 2)
         before = _routed(scene)
         scene.plant_twins(samples(MAILS))
         drained = scene.drain()
@@ -180,6 +183,15 @@ def lmtp_frozen(dovecot: Dovecot) -> Iterator[None]:
     finally:
         for pid in serving:
             os.kill(pid, signal.SIGCONT)
+
+
+def _consumers(cluster: Cluster, queue: str) -> int:
+    connection = pika.BlockingConnection(pika.URLParameters(cluster.rabbitmq.url))
+    try:
+        found: int = connection.channel().queue_declare(queue, passive=True).method.consumer_count
+    finally:
+        connection.close()
+    return found
 
 
 def _routed(scene: Scene) -> list[int]:

@@ -101,7 +101,7 @@ class Faults:
         for point in frozen.PLACES:
             yield self._three(f"frozen past the lease at {point}", "local", self._frozen_past_lease(point))
         yield self._three("clocks wrong by an hour", "local", skew_clocks)
-        yield self._three("two routers, mails stored twice", "local", route_twins)
+        yield self._three("two routers, mails stored twice", "local", lambda scene: route_twins(self._cluster, scene))
         yield self._three("password refused", "local", lambda scene: refuse_then_accept(scene, "fetcher"))
         yield self._three("poisonous mails", "local", poison)
         yield from self._on_nodes()

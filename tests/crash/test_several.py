@@ -27,6 +27,6 @@ def test_postgresql_restarted(cluster: Cluster, cluster_scene: Scene) -> None:
     assert_exact(restart_postgres(cluster, cluster_scene))
 
 
-def test_two_routers_agree_on_one_copy(cluster_scene: Scene) -> None:
+def test_two_routers_agree_on_one_copy(cluster: Cluster, cluster_scene: Scene) -> None:
     """Of two mails that are one copy, each router has one: one delivery a recipient, and both mails are deleted."""
-    assert_exact(route_twins(cluster_scene))
+    assert_exact(route_twins(cluster, cluster_scene))
