@@ -61,7 +61,7 @@ async def purge_dead(config: Config) -> int:
 async def _by_api(api: Api, address: Address, at: int, names: Sequence[str], queued: Mapping[str, Queued]) -> Queues:
     there = {str(one["name"]): one for one in await api.get("queues", address.vhost)}
     others = sorted(name for name in there if is_ours(name) and name not in {*names, DEAD})
-    queues = [_standing(name, there.get(name), queued.get(name)) for name in (*names, *others)]
+    queues = [standing_of(name, there.get(name), queued.get(name)) for name in (*names, *others)]
     return Queues(
         at=at,
         broker="rabbitmq",
@@ -72,19 +72,29 @@ async def _by_api(api: Api, address: Address, at: int, names: Sequence[str], que
     )
 
 
-def _standing(name: str, found: Mapping[str, Any] | None, queued: Queued | None) -> QueueStanding:
+def standing_of(name: str, found: Mapping[str, Any] | None, queued: Queued | None) -> QueueStanding:
+    """Return a queue as the API told of it, if it did."""
     oldest = None if queued is None else queued.oldest
     if found is None:
         return QueueStanding(name=name, ready=0, unacked=0, consumers=0, oldest=oldest, note=_ABSENT)
-    state = found.get("state", _RUNNING)
     return QueueStanding(
         name=name,
         ready=found.get("messages_ready"),  # None in a queue's first seconds
         unacked=found.get("messages_unacknowledged"),
         consumers=found.get("consumers"),
         oldest=oldest,
-        note="" if state == _RUNNING else f"is {state}",
+        note=_oddity(found),
     )
+
+
+def _oddity(found: Mapping[str, Any]) -> str:
+    """Return what is wrong with a queue as RabbitMQ tells it: down, without a leader, or on too few nodes."""
+    state, members, online = found.get("state", _RUNNING), found.get("members", []), found.get("online", [])
+    if state != _RUNNING:
+        return f"is {state}"
+    if members and not found.get("leader"):
+        return "has no leader: nothing moves in it"
+    return f"on {len(online)} of its {len(members)} nodes" if len(online) < len(members) else ""
 
 
 _ABSENT: Final = "isn't there yet"

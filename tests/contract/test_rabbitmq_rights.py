@@ -163,7 +163,7 @@ async def test_the_files_we_ship_can_be_imported_again(rabbitmq: RabbitMQ) -> No
     users = {role: User(name=user_of(role, "pps"), password="canary-rights") for role in ACCOUNTS}
     await asyncio.to_thread(put_users, rabbitmq, *users.values())
 
-    for path in (DEFINITIONS, PERMISSIONS, DEFINITIONS, PERMISSIONS):
+    for path in (PERMISSIONS, DEFINITIONS, PERMISSIONS):
         await asyncio.to_thread(rabbitmq.ctl, "import_definitions", str(path))
 
     for role in ROLES:

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import pytest
 
 from common.rabbitmq.layout import ACCOUNTS, ROLES, rights_of
@@ -56,10 +55,7 @@ class Setup:
 
     def ask(self, method: str, path: str, document: object = None) -> Any:  # noqa: ANN401 (JSON)
         """Do by hand what an administrator might."""
-        answer = httpx.request(
-            method, f"{self.node.api}/api/{path}", json=document, auth=(ADMIN, ADMIN_PASSWORD), trust_env=False
-        )
-        return answer.json() if answer.content else None
+        return self.node.ask(method, path, document)
 
     def url(self, role: str) -> str:
         """Return what was written for a role."""

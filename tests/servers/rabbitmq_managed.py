@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
+import httpx
 import pytest
 
 from tests.servers.process import free_port
-from tests.servers.rabbitmq import RabbitMQ, scripts
+from tests.servers.rabbitmq import VHOST, RabbitMQ, scripts
 
 ADMIN: Final = "boss"
 ADMIN_PASSWORD: Final = "canary-administrator"
@@ -28,6 +29,12 @@ class ManagedRabbitMQ(RabbitMQ):
         """Where the API is, as `[service] broker_api` has it."""
         return f"http://127.0.0.1:{self.api_port}"
 
+    def ask(self, method: str, path: str, document: object = None) -> Any:  # noqa: ANN401 (JSON)
+        """Do by hand what an administrator might: far quicker than rabbitmqctl."""
+        account = (ADMIN, ADMIN_PASSWORD)
+        answer = httpx.request(method, f"{self.api}/api/{path}", json=document, auth=account, trust_env=False)
+        return answer.json() if answer.content else None
+
     def start(self) -> None:
         """Return once the node takes connections and the administrator is known."""
         if self._server is not None:
@@ -44,7 +51,8 @@ class ManagedRabbitMQ(RabbitMQ):
         self.ctl(
             "eval",
             f'{own}:add_user(<<"{ADMIN}">>, <<"{ADMIN_PASSWORD}">>, <<"test">>), '
-            f'{own}:set_tags(<<"{ADMIN}">>, [administrator], <<"test">>).',
+            f'{own}:set_tags(<<"{ADMIN}">>, [administrator], <<"test">>), '
+            f'{own}:set_permissions(<<"{ADMIN}">>, <<"{VHOST}">>, <<".*">>, <<".*">>, <<".*">>, <<"test">>).',
         )
 
 
