@@ -72,13 +72,15 @@ class Connection:
         )
         raw.add_on_connection_blocked_callback(lambda _raw, frame: connection._blocked(frame.method.reason))
         raw.add_on_connection_unblocked_callback(lambda _raw, _frame: connection._unblocked())
+        answered = False
         try:
             await asyncio.wait([connection._opened], timeout=CONNECT_SECONDS)
+            answered = connection._opened.done()
         finally:
-            if not connection._opened.done():  # too late, or cancelled: no socket may stay behind
+            if not answered:  # too late, or cancelled: no socket may stay behind
                 connection._abort()
                 await asyncio.wait([connection._opened], timeout=CLOSE_SECONDS)
-        error = connection._opened.result() if connection._opened.done() else TimeoutError()
+        error = connection._opened.result() if answered else TimeoutError()
         if error is not None:
             raise error
         return connection
@@ -187,8 +189,8 @@ def _parameters(node: Node, address: Address, name: str) -> ConnectionParameters
         heartbeat=HEARTBEAT_SECONDS,
         blocked_connection_timeout=BLOCKED_SECONDS,
         connection_attempts=1,  # whoever opens it has the back-off
-        socket_timeout=CONNECT_SECONDS,
-        stack_timeout=CONNECT_SECONDS,
+        socket_timeout=CONNECT_SECONDS + CLOSE_SECONDS,  # later than ours: two ends at one moment trip pika up
+        stack_timeout=CONNECT_SECONDS + CLOSE_SECONDS,
         client_properties={"connection_name": name},
         ssl_options=_tls(node.host) if address.tls else None,
     )

@@ -21,6 +21,10 @@ class GatheredConnection(AsyncioConnection):  # type: ignore[misc]  # pika has n
         """Close the socket without a word to the broker."""
         self._terminate_stream(StreamLostError("it did not serve us"))
 
+    def _on_connection_workflow_done(self, outcome: object) -> None:
+        """Take how connecting ended: of one that was broken off pika gives the error's class, and trips over it."""
+        super()._on_connection_workflow_done(outcome() if isinstance(outcome, type) else outcome)
+
     def _adapter_emit_data(self, data: bytes) -> None:
         """Take what is to be sent: the method that pika has its adapters supply."""
         if not self._gathered:

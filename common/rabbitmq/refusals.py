@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Iterator
 from typing import Final
 
+from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
 from pika.exceptions import AMQPError, AuthenticationError, ProbableAccessDeniedError, ProbableAuthenticationError
 
 from common.rabbitmq.address import Address, Node
@@ -44,7 +45,7 @@ def _meaning(error: BaseException, address: Address) -> str:  # noqa: C901, PLR0
                 return "it has no TLS 1.2 or newer: bring RabbitMQ up to date, or allow it there"
             case ssl.SSLError():
                 return "it doesn't speak TLS there: check the port (amqps:// is usually 5671)"
-            case TimeoutError():
+            case TimeoutError() | AMQPConnectorStackTimeout():
                 return "no answer: check host, port and firewall"
             case OSError():
                 return f"{cause.strerror or cause}: check host and port"

@@ -59,6 +59,17 @@ def declare(raw: Any, queue: str) -> None:  # noqa: ANN401 (pika has no types)
     raw.queue_declare(queue, durable=True, arguments={"x-queue-type": "quorum"})
 
 
+async def is_there(connection: channel.Connection, queue: str) -> bool:
+    """Ask the broker for a queue."""
+    try:
+        await connection.declare(queue, passive=True)
+    except channel.ChannelLostError as error:
+        if error.code == channel.NOT_FOUND:
+            return False
+        raise
+    return True
+
+
 async def publish(broker: Broker, queue: str, bodies: set[bytes]) -> None:
     """Publish each body and return once all are confirmed."""
     await asyncio.gather(*(broker.publish(queue, body, message_id=str(uuid4())) for body in bodies))
@@ -175,6 +186,38 @@ async def test_a_queue_that_works_is_never_made_anew(
         await broker.consume(queue, inbox, prefetch=5)
         await inbox.knows({b"kept", b"late"} if trial == "publish" else {b"kept"})
     await broker.close()
+
+
+async def test_no_queue_is_made_anew_while_rabbitmq_itself_does_not_work(
+    rabbitmq: RabbitMQ, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under an alarm no queue confirms anything, as in a minority: then a queue that refuses is left alone."""
+    for module, name in ((mending, "TRIAL_SECONDS"), (mending, "PROBE_SECONDS"), (channel, "CLOSE_SECONDS")):
+        monkeypatch.setattr(module, name, 1)
+
+    async def refuse(_connection: object) -> None:
+        raise channel.ChannelLostError("no answer")
+
+    mender = mending.Mender(Permit(address=parse_address(rabbitmq.url), role="test"), structlog.get_logger())
+    suspicious = await connect(parse_address(rabbitmq.url), name="", on_lost=lambda: None, log=structlog.get_logger())
+    await suspicious.declare(queue)
+    await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "absolute", "1")
+    try:
+        with capture_logs() as lines:
+            mender.suspect(queue, refuse, suspicious)
+            await asyncio.gather(*mender._tasks.values())
+    finally:
+        await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "absolute", "1GB")
+    assert "queue_made_anew" not in {line["event"] for line in lines}
+    await suspicious.declare(queue, passive=True)
+
+    monkeypatch.setattr(mending, "PROBE_SECONDS", RECOVERY_SECONDS)
+    mender.suspect(queue, refuse, suspicious)  # the same with the alarm over: now it is the queue's fault
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        while await is_there(suspicious, queue):  # noqa: ASYNC110 (the broker tells nobody)
+            await asyncio.sleep(0)
+    await mender.close()
+    await suspicious.close()
 
 
 async def test_a_memory_alarm_blocks_publishing_and_not_consuming(

@@ -26,7 +26,7 @@ from tests.crash.kills import (
     wipe_rabbitmq,
 )
 from tests.crash.mailboxes import cut_connections, cuts, poison, refuse_then_accept
-from tests.crash.nodes import freeze_node, kill_leaders
+from tests.crash.nodes import freeze_majority, freeze_node, kill_leaders
 from tests.crash.points import BROKER_PLACES, LMTP_PLACES, MAILS, PLACES, Place
 from tests.crash.queues import ALARMS, delete_queues, outlast_patience, raise_alarm
 from tests.crash.restored import restore_ledger
@@ -110,6 +110,7 @@ class Faults:
         plays = {
             "each leader killed": lambda scene: kill_leaders(self._nodes.nodes, scene),
             "a node frozen": lambda scene: freeze_node(self._nodes.nodes, scene),
+            "two nodes frozen": lambda scene: freeze_majority(self._nodes.nodes, scene),
         }
         for name, play in plays.items():
             yield Fault(name=f"nodes: {name}", scene=lambda: self._nodes.scene(target="local"), play=play)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from common.broker import FETCHED, OUTCOMES, jobs_queue
-from tests.crash.kills import FEW, SERVER_SECONDS
+from tests.crash.kills import FEW, LOAD, SERVER_SECONDS
 from tests.crash.scene import Drained, Scene, lone, samples
 from tests.servers.rabbitmq_cluster import RabbitCluster
 
@@ -18,6 +18,9 @@ PAUSE_SECONDS: Final = 60.0
 
 EACH_SECONDS: Final = 0.5
 """Between two mails that come."""
+
+GIVEN_UP_SECONDS: Final = 100.0
+"""By then a queue that alone gave no answer would have been deleted."""
 
 JOBS: Final = jobs_queue("local")
 CONSUMERS: Final = {FETCHED: "router", JOBS: "deliverer", OUTCOMES: "fetcher"}
@@ -45,6 +48,23 @@ def freeze_node(nodes: RabbitCluster, scene: Scene) -> Drained:
             node.thaw()
         await_flow(scene)
     return _drained(scene, began)
+
+
+def freeze_majority(nodes: RabbitCluster, scene: Scene) -> Drained:
+    """Freeze two of three: nothing can work, and that is no queue's fault, so none is deleted; thawed, all goes on."""
+    scene.plant(samples(FEW))
+    scene.drain()
+    for node in nodes.nodes[1:]:
+        node.freeze()
+    thaw_at = time.monotonic() + GIVEN_UP_SECONDS
+    scene.plant(samples(LOAD))
+    scene.wait_until(lambda: time.monotonic() > thaw_at)
+    for node in nodes.nodes[1:]:
+        node.thaw()
+    drained = scene.drain(seconds=2 * SERVER_SECONDS)
+    deleted = [line for role in scene.service.commands for line in scene.service.lines(role, {"queue_made_anew"})]
+    assert not deleted, deleted
+    return drained
 
 
 @contextmanager
