@@ -11,7 +11,7 @@ COMPILE := env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/nul
 	$(LOCK_TOOLS)/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --annotation-style=line \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
-.PHONY: help setup check format test crash load scaling bench performance schedule deliveries headers replies bad-input fuzz-commands history demo docs lock clean
+.PHONY: help setup check format test crash load scaling bench performance schedule deliveries headers replies messages bad-input fuzz-commands history demo docs lock clean
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -55,6 +55,9 @@ bad-input: $(STAMP) ## Print the table of wrong configurations, command lines an
 
 fuzz-commands: $(STAMP) ## Try N command lines and N configurations that no person would write: make fuzz-commands N=2000.
 	$(BIN)/python -m tests.bad_input.fuzz $(or $(N),2000)
+
+messages: $(STAMP) ## Decode N damaged messages of the queues, and show what the largest take: make messages N=1000000.
+	$(BIN)/python -m tests.bench.million_messages $(or $(N),1000000)
 
 replies: $(STAMP) ## Read N generated replies with the POP3 reader, and show the time over their size: make replies N=1000000.
 	$(BIN)/python -m tests.bench.million_replies $(or $(N),1000000)

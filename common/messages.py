@@ -5,6 +5,7 @@ of field names, with the message's type and version. No ext types; raw mail stay
 """
 
 import contextlib
+import math
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import lru_cache
@@ -209,6 +210,7 @@ class DeliveryOutcome:
         _require_id(self.mail_id)
         if self.refused_to:
             _require_target(self.refused_to)
+        _require(math.isfinite(self.duration) and self.duration >= 0, "not a duration")
         _require(self.attempt >= 1, "attempts count from 1")
         _require(self.code == 0 or 100 <= self.code <= 999, "not a reply code")  # noqa: PLR2004 (three digits)
         _require(len(self.enhanced) <= MAX_ENHANCED, "not an enhanced status code")
@@ -244,7 +246,7 @@ def decode(body: bytes, kind: type[M]) -> M:
         raise UndecodableError(f"not a {kind.__name__}")
     version = document.pop("version", None)
     if version != VERSION:
-        raise UndecodableError(f"{kind.__name__} of version {str(version)[:16]}, this program reads {VERSION}")
+        raise UndecodableError(f"{kind.__name__} of version {one_line(str(version), 16)}, this program reads {VERSION}")
     _put_known_policy(document)
     try:
         return _reader(kind).validate_python(document)  # type: ignore[no-any-return]  # the adapter of just this kind
