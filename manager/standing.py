@@ -18,8 +18,8 @@ from manager.trouble import Trouble, is_flowing, troubles_of
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-BROKER_SECONDS: Final = 15.0
-"""How long RabbitMQ may take to tell of its queues: the rest of what there is to see must not wait for it."""
+BROKER_SECONDS: Final = 30.0
+"""How long RabbitMQ may take to tell of its queues: two silent nodes of a cluster, and the third."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

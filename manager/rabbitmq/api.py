@@ -7,7 +7,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 SECONDS: Final = 10.0
 """How long one answer may take."""
 
+ANSWER_SECONDS: Final = 3.0
+"""How long it may take to answer at all: a firewall that drops what it doesn't like must not hold up who looks."""
+
 MAX_ANSWER: Final = 32 * 1024 * 1024
 """Octets of an answer: some thousand queues, or dead letters' headers."""
 
@@ -43,6 +46,14 @@ class Api:
         self.user = user
         self.base = address.base
         self._client = client
+
+    async def silence(self) -> str | None:
+        """Return why nothing answers here, None if something does: all addresses are tried at once, and soon left."""
+        try:
+            await _exchange(self._client, "GET", f"{self.base}/api/whoami", None, seconds=ANSWER_SECONDS)
+        except ApiError as error:
+            return str(error)
+        return None
 
     async def tags(self) -> frozenset[str]:
         """Return what the user is: administrator, monitoring, …; raises ApiError when it may not ask at all."""
@@ -85,18 +96,17 @@ async def open_api(addresses: Sequence[ApiAddress], user: str, password: Secret)
     import httpx  # noqa: PLC0415 (0.15 s, for the few who need it)
 
     context = ssl.create_default_context()
-    failed: list[str] = []
-    for address in addresses:
-        account = (address.user or user, password.reveal() if address.password is None else address.password)
-        async with httpx.AsyncClient(auth=account, verify=context, timeout=SECONDS, trust_env=False) as client:
-            try:
-                await _exchange(client, "GET", f"{address.base}/api/whoami", None)
-            except ApiError as error:
-                failed.append(str(error))
-                continue
-            yield Api(client, address, account[0])
-            return
-    raise ApiError("; ".join(failed))
+    async with AsyncExitStack() as stack:
+        apis = []
+        for address in addresses:
+            account = (address.user or user, password.reveal() if address.password is None else address.password)
+            client = httpx.AsyncClient(auth=account, verify=context, timeout=SECONDS, trust_env=False)
+            apis.append(Api(await stack.enter_async_context(client), address, account[0]))
+        silences = await asyncio.gather(*(api.silence() for api in apis))
+        answering = [api for api, silence in zip(apis, silences, strict=True) if silence is None]
+        if not answering:
+            raise ApiError("; ".join(filter(None, silences)))
+        yield answering[0]
 
 
 async def api_addresses(config: Config, broker: Address | None) -> tuple[ApiAddress, ...]:
@@ -130,12 +140,14 @@ def addresses_beside(broker: Address) -> tuple[ApiAddress, ...]:
     return tuple(ApiAddress(base=api_base(scheme, node.host)) for node in broker.nodes)
 
 
-async def _exchange(client: "httpx.AsyncClient", method: str, url: str, document: object) -> tuple[int, bytes]:
+async def _exchange(
+    client: "httpx.AsyncClient", method: str, url: str, document: object, *, seconds: float = SECONDS
+) -> tuple[int, bytes]:
     import httpx  # noqa: PLC0415 (as above)
 
     place = url.partition("/api/")[0]
     try:
-        async with asyncio.timeout(SECONDS), client.stream(method, url, json=document) as answer:
+        async with asyncio.timeout(seconds), client.stream(method, url, json=document) as answer:
             body = bytearray()
             async for chunk in answer.aiter_bytes():
                 body += chunk
@@ -143,7 +155,7 @@ async def _exchange(client: "httpx.AsyncClient", method: str, url: str, document
                     raise ApiError(f"{KEY}: {place}: an answer over {MAX_ANSWER} octets: that isn't the management API")
             return answer.status_code, bytes(body)
     except (TimeoutError, httpx.TimeoutException):
-        raise ApiError(f"{KEY}: {place}: no answer within {SECONDS:.0f} s: check host, port and firewall") from None
+        raise ApiError(f"{KEY}: {place}: no answer within {seconds:.0f} s: check host, port and firewall") from None
     except httpx.ConnectError as error:
         raise ApiError(f"{KEY}: {place}: {_unreachable(error)}") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -146,6 +147,20 @@ def test_without_the_api_the_reason_is_told(node: ManagedRabbitMQ, tmp_path: Pat
     assert f"user '{USER}' may not ask: rabbitmqctl set_user_tags {USER} monitoring" in refused["note"]
     assert [by_name(one, "ready")[FETCHED] for one in (closed, refused)] == [1, 1]
     assert PASSWORD not in str(refused)
+
+
+def test_an_api_behind_a_firewall_is_soon_left(node: ManagedRabbitMQ, tmp_path: Path) -> None:
+    """It takes the connection and says nothing: the queues are asked instead, and RabbitMQ isn't called away."""
+    put(node, FETCHED, b"one")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        there = installed(node, tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        found = documents(there)
+        status = json.loads(called(["status", "--json"], tmp_path).out)
+
+    assert (found["source"], by_name(found, "ready")[FETCHED]) == ("amqp", 1)
+    assert "no answer within 3 s: check host, port and firewall" in found["note"]
+    assert by_name(status["queues"], "ready")[FETCHED] == 1
+    assert "broker" not in {one["what"] for one in status["troubles"]}
 
 
 def test_watching_goes_on_while_rabbitmq_is_away(tmp_path: Path) -> None:
