@@ -45,6 +45,9 @@ BATCH: Final = 100
 OTHERS: Final = 100
 """Mailboxes that share half of the history; the other half is of the mailbox that is worked on."""
 
+WORKS: Final = 4
+"""Batches of a round: one alone is as long as a stall of a busy machine."""
+
 DIRECT: Final = "direct"
 """The profile whose mails go through the ledger alone."""
 
@@ -195,7 +198,8 @@ async def prune(side: Side, folder: Path) -> None:
     await change(ledger, "UPDATE schedule SET last_success_at = (SELECT max(progress_at) FROM mails)")
     for _ in range(PRUNE_BATCHES):
         began = time.perf_counter()
-        assert await ledger.prune(SHORTEST) == PRUNED
+        if await ledger.prune(SHORTEST) < PRUNED:
+            break  # a short history
         side.note("pruning, ms a batch of 500", (time.perf_counter() - began) * 1000)
     await ledger.close()
 
@@ -236,7 +240,8 @@ def measure(folder: Path, postgres: Postgres, dovecot: Dovecot, *, mails: int, p
     postgres.query("CHECKPOINT")
     for number in range(rounds):
         for side, place in list(zip(sides, places, strict=True))[:: 1 if number % 2 else -1]:
-            asyncio.run(work(side, folder, number))
+            for batch in range(WORKS):
+                asyncio.run(work(side, folder, number * WORKS + batch))
             asyncio.run(pull(side, place, mailbox, pulled))
             asyncio.run(ask(side, folder))
             command(side, place, "status")
