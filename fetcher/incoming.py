@@ -5,10 +5,14 @@ Octets are counted, hashed and stored as they came; nothing is decoded.
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from common.blobs import BlobWriter
 from common.messages import MAX_HEADER, MAX_INLINE, Blob, Content, Inline
 from fetcher.digests import Digests
+
+GATHERED: Final = 256 * 1024
+"""Octets for one write to a blob, which is a step to a thread and back: what comes in one piece is often far less."""
 
 
 class Incoming:
@@ -20,7 +24,7 @@ class Incoming:
         self.key = key
         self._open_blob = open_blob
         self._inline_limit = -1 if spool_always else MAX_INLINE
-        self._kept = bytearray()  # the mail so far, while it is small
+        self._kept = bytearray()  # the mail so far, while it is small; then what was not written yet
         self._writer: BlobWriter | None = None
 
     @property
@@ -31,15 +35,13 @@ class Incoming:
     async def write(self, chunk: bytes) -> None:
         """Take the next octets of the mail; raises OSError."""
         self.digests.add(chunk)
-        if self._writer is None and self.size <= self._inline_limit:
-            self._kept += chunk
+        self._kept += chunk
+        if self.size <= self._inline_limit:
             return
         if self._writer is None:
             self._writer = self._open_blob()
-            if self._kept:
-                await self._writer.write(bytes(self._kept))
-                self._kept.clear()
-        await self._writer.write(chunk)
+        if len(self._kept) >= GATHERED:
+            await self._flush()
 
     async def finish(self) -> Content:
         """Return the whole mail as content; a blob is durable then. Raises OSError."""
@@ -47,8 +49,14 @@ class Incoming:
             return Inline(data=bytes(self._kept), header_length=len(self.digests.header))
         if self._writer is None:  # an empty mail that must be a blob
             self._writer = self._open_blob()
+        await self._flush()
         await self._writer.commit()
         return content_of(self.key, self.digests)
+
+    async def _flush(self) -> None:
+        if self._writer is not None and self._kept:
+            await self._writer.write(bytes(self._kept))
+            self._kept.clear()
 
     async def discard(self) -> None:
         """Keep nothing of it; after `finish` this changes nothing."""

@@ -123,7 +123,7 @@ class Session:
         profile = self.lease.profile
         todo = plan(listing, recorded.known, profile, fetch=self.end.withheld is None)
         await self._skip([pair.known.mail_id for pair in todo.too_large], f"larger than max_size: {profile.max_size}")
-        for pair in todo.retrieve:
+        for pair in todo.retrieve[:MAX_MAILS]:  # of the others the next session tells
             self.log.info(
                 "mail_listed",
                 mail=pair.known.mail_id,
@@ -143,7 +143,7 @@ class Session:
             self.connection,
             listing,
             doubted=doubted,
-            strange=await read(lambda c: reading.unrecorded(c, mailbox, uidls)),
+            strange=await read(lambda c: reading.unrecorded(c, mailbox, uidls)) if uidls else set(),
             recall=lambda hashes: read(lambda c: reading.recorded_with_headers(c, mailbox, hashes)),
         )
 

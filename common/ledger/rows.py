@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, Select, Table, and_, exists, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.ledger.records import UNDONE, DeliveryState, MailState
@@ -57,8 +56,13 @@ async def inserted_ids(
 
 
 def _unless_there(connection: AsyncConnection, table: Table, unique: Sequence[str]) -> Any:  # noqa: ANN401 (a dialect's)
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    return insert(table).on_conflict_do_nothing(index_elements=unique)
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite  # noqa: PLC0415 (who has SQLite needn't wait for the other's drivers)
+
+        return sqlite.insert(table).on_conflict_do_nothing(index_elements=unique)
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 (the same)
+
+    return postgresql.insert(table).on_conflict_do_nothing(index_elements=unique)
 
 
 async def current_epochs(connection: AsyncConnection, profile_ids: Iterable[str]) -> dict[str, int]:

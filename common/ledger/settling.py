@@ -1,7 +1,7 @@
 """What an outcome does to a delivery. Delivered always wins; anything else applies only to the current attempt."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -116,7 +116,9 @@ async def _record_outcomes(connection: AsyncConnection, outcomes: Sequence[Deliv
             fates |= await send_back(connection, [rows[key]], counted=True)
         elif change.redirect:
             await _redirect(connection, rows[key], outcome, time)
-    deletable = await deletable_of(connection, mails.c.copy_id, {rows[key].copy_id for key in changes})
+    deletable: dict[str, list[str]] = {}
+    for mail in await deletable_of(connection, mails.c.copy_id, {rows[key].copy_id for key in changes}):
+        deletable.setdefault(mail.copy_id, []).append(mail.id)
     settled = [_settled(outcome, rows, changes, deletable) for outcome in outcomes]
     return [replace(one, fates=tuple(fates.items()) if one is settled[0] else ()) for one in settled]
 
@@ -200,13 +202,13 @@ def _settled(
     outcome: DeliveryOutcome,
     rows: dict[str, AnyRow],
     changes: dict[str, tuple[DeliveryOutcome, Change]],
-    deletable: Sequence[AnyRow],
+    deletable: Mapping[str, Sequence[str]],
 ) -> Settled:
     row = rows.get(outcome.delivery_id)
     if row is None:
         return Settled(outcome=outcome, applied=False, state=None, deletable=())
     applied, change = changes.get(row.id, (None, None))
-    ready = tuple(mail.id for mail in deletable if mail.copy_id == row.copy_id)
+    ready = tuple(deletable.get(row.copy_id, ()))
     wait = change.wait // 1000 if applied is outcome and change is not None and change.wait is not None else None
     state = change.state if change is not None else DeliveryState(row.state)
     return Settled(outcome=outcome, applied=applied is outcome, state=state, deletable=ready, next_attempt_in=wait)
