@@ -46,7 +46,7 @@ def main() -> int:
     for key in given.workloads:
         outcome = WORKLOADS[key](given.rounds, given.part, progress(began))
         right = right and outcome.right
-        document["workloads"].append(outcome.document())
+        document["workloads"].append(outcome.document(whole=given.part == 1))
         given.json.parent.mkdir(parents=True, exist_ok=True)
         given.json.write_text(json.dumps(document, indent=1))  # after each: an interrupted run leaves what it has
         say("\n".join(lines(document["workloads"][-1])))

@@ -85,8 +85,8 @@ class Outcome:
         ]
         return any(judged) if judged else None
 
-    def document(self) -> dict[str, Any]:
-        """Return all that a reader of the JSON may want."""
+    def document(self, *, whole: bool = True) -> dict[str, Any]:
+        """Return all that a reader of the JSON may want; no aim is judged by a part of the mails."""
         return {
             "key": self.key,
             "title": self.title,
@@ -99,7 +99,7 @@ class Outcome:
                 {
                     "text": ", or ".join(goal.text for goal in goals),
                     "values": [self.value(goal) for goal in goals],
-                    "met": self.met(goals),
+                    "met": self.met(goals) if whole else None,
                 }
                 for goals in self.goals
             ],

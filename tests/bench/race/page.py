@@ -30,7 +30,11 @@ def page(document: Mapping[str, Any], notes: str) -> str:
 
 def _machine(document: Mapping[str, Any]) -> str:
     machine, rounds = document["machine"], document["rounds"]
-    part = "" if document["part"] == 1 else f" With {document['part']:g} of the mails that the titles tell."
+    part = (
+        ""
+        if document["part"] == 1
+        else f" A trial, with {document['part']:g} of the mails that the titles tell: no aim is judged."
+    )
     return (
         f"{machine['date']}, {machine['cpus']} cores, {machine['system']}, Python {machine['python']}; load at the "
         f"start {machine['load']}; {rounds} rounds, in rotating order. A program that had used up 25 s of a "

@@ -6,6 +6,7 @@ Fetchmail has no Maildir of its own: Debian's `safecat` writes each file, and sy
 import os
 import pwd
 import shlex
+import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -67,7 +68,7 @@ class Program(ABC):
         return ["xargs", f"-P{self.at_once}", "-I{}", *self.command(place)]
 
     def make_maildirs(self, place: Place) -> None:
-        """Make each user's Maildir: not all programs do."""
+        """Make each user's Maildir: not all programs do, and one that is made must be synced, too."""
         for user in place.users or place.boxes:
             for part in ("", "tmp", "new", "cur"):
                 (place.maildirs / user / part).mkdir(parents=True, mode=0o700)
@@ -205,8 +206,11 @@ class Pps(Program):
     kind = "PPS"
 
     def prepare(self, place: Place) -> None:
-        """See Program."""
+        """See Program. The ledger is made beforehand, as the Maildirs are."""
+        self.make_maildirs(place)
         write_config(place)
+        known = {**os.environ, "BENCH_PASSWORD": PASSWORD}
+        subprocess.run([pps(), "profile", "sync"], cwd=place.folder, env=known, check=True, stdout=subprocess.DEVNULL)
 
     def command(self, place: Place) -> Sequence[str]:
         """See Program."""
