@@ -20,7 +20,9 @@ from common.memory_broker import MemoryBroker
 from common.rabbitmq.broker import RabbitBroker
 from fetcher import sweep, witness
 from fetcher.connection import Connection
-from tests.integration.service import MAILDIR, Serving, catch_all, install
+from fetcher.sweep import Sweeper
+from fetcher.witness import Witnesses
+from tests.integration.service import MAILDIR, WAIT_SECONDS, Serving, catch_all, install
 from tests.mails import mail
 from tests.servers.fixtures_dovecot import Mailbox
 from tests.servers.rabbitmq import RabbitMQ
@@ -70,8 +72,13 @@ class Costs:
     calls: int = 0  # of read, write and their kin on files
     octets: int = 0  # that went through them
 
-    def begin(self, service: Serving) -> None:
-        """Forget what was spent before."""
+    begun: tuple[asyncio.Event, ...] = ()  # the sweeper and the witness have done what they do at a start
+
+    async def begin(self, service: Serving) -> None:
+        """Forget what was spent before; what a start costs is over by then."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            for event in self.begun:
+                await event.wait()
         self.publishes.clear()
         self.syncs.clear()
         self.pop3.clear()
@@ -99,6 +106,7 @@ def costs(monkeypatch: pytest.MonkeyPatch) -> Costs:
     costs = Costs()
     monkeypatch.setattr(sweep, "INTERVAL_SECONDS", 3600.0)
     monkeypatch.setattr(witness, "SECONDS", 3600.0)
+    costs.begun = (_after(monkeypatch, Sweeper, "_pause", before=True), _after(monkeypatch, Witnesses, "look"))
     for kind in (MemoryBroker, RabbitBroker):
         monkeypatch.setattr(kind, "publish", _counted_publish(kind.publish, costs))
     for name in ("fsync", "fdatasync"):
@@ -111,6 +119,20 @@ def costs(monkeypatch: pytest.MonkeyPatch) -> Costs:
 
     monkeypatch.setattr(Connection, "quit", counted_quit)
     return costs
+
+
+def _after(monkeypatch: pytest.MonkeyPatch, kind: type, name: str, *, before: bool = False) -> asyncio.Event:
+    """Return an event that is set once a method has run, or is about to."""
+    event, method = asyncio.Event(), getattr(kind, name)
+
+    async def told(*arguments: object) -> None:
+        if before:
+            event.set()
+        await method(*arguments)
+        event.set()
+
+    monkeypatch.setattr(kind, name, told)
+    return event
 
 
 def _counted_publish(publish: Callable[..., Any], costs: Costs) -> Callable[..., Any]:
@@ -145,7 +167,7 @@ async def after_an_empty_poll(mailbox: Mailbox, folder: Path, **service: str) ->
 async def pulled(service: Serving, costs: Costs, mailbox: Mailbox, *mails: bytes) -> None:
     """Plant mails, poll, and count what that costs until they are deleted."""
     mailbox.plant(*mails)
-    costs.begin(service)
+    await costs.begin(service)
     stands = await service.poll()
     costs.end(service)
     assert stands.mails.get("deleted", 0) == sum(stands.mails.values())
@@ -236,7 +258,7 @@ async def test_kept_mail_costs_next_to_nothing(mailbox: Mailbox, tmp_path: Path,
     async with there.serving() as service:
         await service.until(lambda status: status.profiles[0].mails == {"kept": MAILS})
         await service.until(lambda status: not status.profiles[0].polling)
-        costs.begin(service)
+        await costs.begin(service)
         await service.poll()
         costs.end(service)
 
