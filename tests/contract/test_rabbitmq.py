@@ -26,10 +26,10 @@ from tests.servers.process import free_port
 from tests.servers.rabbitmq import PASSWORD, USER, VHOST, RabbitMQ
 
 PATIENCE = (
-    (confirms, "CONFIRM_SECONDS", 3),
-    (channel, "REPLY_SECONDS", 4),
+    (confirms, "CONFIRM_SECONDS", 2),
+    (channel, "REPLY_SECONDS", 3),
     (channel, "CLOSE_SECONDS", 0.5),
-    (mending, "TRIAL_SECONDS", 3),
+    (mending, "TRIAL_SECONDS", 2),
 )
 """How soon a queue is suspected and deleted, for a test: not after half a minute each."""
 
