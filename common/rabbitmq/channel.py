@@ -53,6 +53,7 @@ class Connection:
         self.lost: asyncio.Future[str] = loop.create_future()
         self.unblocked = asyncio.Event()
         self.unblocked.set()
+        self.blocked = asyncio.Event()
         self._on_lost = on_lost
         self._log = log
         self._opened: asyncio.Future[BaseException | None] = loop.create_future()
@@ -124,10 +125,12 @@ class Connection:
     def _blocked(self, reason: str) -> None:
         self._log.warning("broker_blocked", reason=reason)
         self.unblocked.clear()
+        self.blocked.set()
 
     def _unblocked(self) -> None:
         self._log.info("broker_unblocked")
         self.unblocked.set()
+        self.blocked.clear()
 
     def _closed(self, reason: BaseException) -> None:
         _resolve(self.lost, _text(reason))

@@ -5,7 +5,7 @@ Without this a role would begin anew for ever, and only RabbitMQ's log would tel
 
 import asyncio
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Coroutine
 from dataclasses import dataclass
 from typing import Final
 
@@ -74,11 +74,10 @@ async def lacks_of(connection: Connection, roles: Collection[str], targets: Coll
     A connection that is lost meanwhile tells nothing: whoever keeps it opens another.
     """
     declares, reads = uses_of(roles)
-    checks = [_configure(connection, queue) for queue in queues_named(declares, targets)]
-    checks += [_write(connection)] if declares else []
-    checks += [_read(connection, queue) for queue in queues_named(reads, targets)]
-    found = await asyncio.gather(*checks)
-    return [lack for lack in found if lack is not None]
+    configures = await asyncio.gather(*(_configure(connection, queue) for queue in queues_named(declares, targets)))
+    consumes = await asyncio.gather(*(_read(connection, queue) for queue in queues_named(reads, targets)))
+    writes = [await _write(connection)] if declares else []  # the last: under an alarm all after it would wait
+    return [lack for lack in (*configures, *writes, *consumes) if lack is not None]
 
 
 async def _configure(connection: Connection, queue: str) -> Lack | None:
@@ -121,13 +120,27 @@ async def _write(connection: Connection) -> Lack | None:
             channel.raw.basic_publish(
                 exchange="", routing_key=f"pps.rights.{uuid.uuid4().hex}", body=b"", mandatory=True
             )
-            await channel.call(channel.raw.basic_qos, prefetch_count=1)  # answered once the publish was looked at
+            looked_at = channel.call(channel.raw.basic_qos, prefetch_count=1)  # answered after the publish
+            await _unless_blocked(connection, looked_at)
         finally:
             await channel.close()
     except ChannelLostError as error:
         if error.code == REFUSED:
             return Lack(right="write", resource=EXCHANGE)
     return None
+
+
+async def _unless_blocked(connection: Connection, answer: Coroutine[object, object, object]) -> None:
+    """Wait for an answer, unless RabbitMQ stops reading over an alarm: then none comes, and the right isn't known."""
+    waiting = {asyncio.ensure_future(answer), asyncio.ensure_future(connection.blocked.wait())}
+    try:
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()
+        await asyncio.wait(waiting)
+    for one in done:
+        one.result()
 
 
 async def _read(connection: Connection, queue: str) -> Lack | None:

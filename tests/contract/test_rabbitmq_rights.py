@@ -13,6 +13,7 @@ from common.broker import DEAD, FETCHED, OUTCOMES, jobs_queue
 from common.connect import connect_broker
 from common.failures import PpsError
 from common.rabbitmq.address import parse_address
+from common.rabbitmq.channel import CLOSE_SECONDS, REPLY_SECONDS
 from common.rabbitmq.layout import ACCOUNTS, MONITOR, ROLES, Rights, rights_of, user_of
 from common.rabbitmq.line import Line
 from common.rabbitmq.rights import EXCHANGE, Lack, Permit, lacks_of
@@ -45,6 +46,18 @@ async def lacks(server: RabbitMQ, user: User, *roles: str) -> list[Lack]:
 def lack(right: str, *resources: str) -> list[Lack]:
     """Return the lack of one right to each of these."""
     return [Lack(right=right, resource=resource) for resource in resources]
+
+
+async def test_a_role_starts_under_an_alarm(rabbitmq: RabbitMQ) -> None:
+    """RabbitMQ answers nobody who publishes meanwhile, and outcomes have to be settled all the same."""
+    await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "absolute", "1")
+    try:
+        async with asyncio.timeout(REPLY_SECONDS - CLOSE_SECONDS):  # not by giving up
+            broker = await connect_broker(rabbitmq.url, role="fetcher", log=structlog.get_logger(), targets=["local"])
+        assert broker.blocked
+        await broker.close()
+    finally:
+        await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "absolute", "1GB")
 
 
 async def test_each_role_has_what_it_needs_and_nothing_of_the_others(rabbitmq: RabbitMQ) -> None:
