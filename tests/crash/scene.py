@@ -23,7 +23,7 @@ LOOK_SECONDS: Final = 0.02
 AGE_SECONDS: Final = 15.0
 """Between two times that what a broker lost is made older: long enough for a mail to be fetched and delivered."""
 
-NUDGE_SECONDS: Final = 1.0
+NUDGE_SECONDS: Final = 0.5
 """Between two looks at what waits: for the next poll, or for the next attempt."""
 
 TARGETS: Final = ("local", "mda")
@@ -237,7 +237,7 @@ class Scene:
     def wait_until(
         self, reached: Callable[[], bool], *, seconds: float = DRAIN_SECONDS, nudge: Callable[[], None] = lambda: None
     ) -> None:
-        """Return once it is reached, with a nudge a second; fail on a fault in a log, and if it takes too long."""
+        """Return once it is reached, with a nudge now and then; fail on a fault in a log, and if it takes too long."""
         deadline = time.monotonic() + seconds
         look_at = 0.0
         while not reached():

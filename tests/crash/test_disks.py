@@ -1,4 +1,4 @@
-"""A disk that is full, a ledger that is locked or came back from a backup: no mail is lost, cut or wrongly deleted."""
+"""A disk that is full, or a ledger that another program has locked, amid the work: no mail is lost, cut or deleted."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,6 @@ import pytest
 
 from tests.crash.disks import SIGNS, fill_disk, lock_ledger, small_disk
 from tests.crash.installations import single
-from tests.crash.restored import restore_ledger
 from tests.crash.scene import Scene
 from tests.servers.dovecot import Dovecot
 
@@ -40,14 +39,5 @@ def test_a_locked_ledger_costs_time_only(run_scene: Scene) -> None:
     run_scene.service.start("run")
 
     drained = lock_ledger(run_scene)
-
-    assert drained.accounting.exact, str(drained.accounting)
-
-
-def test_a_restored_ledger_deletes_nothing_before_verify_was_read(run_scene: Scene) -> None:
-    """What it forgot is delivered; what is still on the server is delivered anew, and stays until a person knows."""
-    run_scene.service.start("run")
-
-    drained = restore_ledger(run_scene)
 
     assert drained.accounting.exact, str(drained.accounting)
