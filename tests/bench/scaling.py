@@ -177,7 +177,7 @@ class Bench:
         for command in commands:
             service.start(command)
         for command in commands:
-            service.await_event(command, STARTED)
+            service.await_event(command, STARTED, seconds=DEADLINE_SECONDS)
 
     def _watched(self, service: Service, commands: Sequence[str]) -> dict[str, list[int]]:
         """Return the processes by who they are; workers of a role together."""

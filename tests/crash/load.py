@@ -23,7 +23,7 @@ from typing import Final
 from tests.command import pps
 from tests.crash.rows import PostgresRows
 from tests.crash.scene import ENVIRONMENT
-from tests.crash.service import Service
+from tests.crash.service import STARTED, Service
 from tests.crash.traffic import Found, Ledgered, mails
 from tests.crash.verified import unaccounted
 from tests.mails import DOMAIN, FALLBACK
@@ -35,6 +35,9 @@ from tests.servers.rabbitmq_cluster import RabbitCluster
 FLEET: Final = {"fetcher": 4, "router": 2, "deliverer": 4}
 MAILBOXES: Final = 8
 KILL_SECONDS: Final = 2.0
+
+START_SECONDS: Final = 300.0
+"""Ten processes that start together on a machine that has other work take minutes."""
 
 DRAIN_SECONDS: Final = 1200.0
 """A claim that ran out, a sweep, a poll and a retry take a few minutes; the machine may be slow."""
@@ -141,7 +144,10 @@ def begin(stack: ExitStack, folder: Path, broker: str, seed: int) -> Load:
     assert migrated.code == 0, migrated.err
     service = Service(folder, commands=fleet(), environment=ENVIRONMENT)
     stack.callback(service.close)
-    service.start_all()
+    for command in service.commands:
+        service.start(command)
+    for command in service.commands:
+        service.await_event(command, STARTED, seconds=START_SECONDS)
     rows = PostgresRows(postgres, database.rpartition("/")[2])
     return Load(service=service, rows=rows, dovecot=dovecot, source=random.Random(seed))  # noqa: S311 (a moment is no secret)
 
