@@ -109,6 +109,9 @@ class _AtOnce:
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:  # noqa: ANN401 (the library's)
         return self._connection.execute(statement, parameters)
 
+    async def scalar(self, statement: Executable, parameters: Any = None) -> Any:  # noqa: ANN401 (the library's)
+        return self._connection.scalar(statement, parameters)
+
 
 def _at_once(connection: Connection) -> AsyncConnection:
     return cast("AsyncConnection", _AtOnce(connection))
