@@ -44,9 +44,9 @@ async def fill(folder: Path, mails: int, every: int) -> None:
             user = f"user{number % USERS}"
             connection.execute(
                 "INSERT INTO mails (id, mailbox, profile_id, uidl_key, uidl, size, state, fetches, breaks, copy_id, "
-                "digest, octets, listed_at, progress_at, unseen_since) "
-                "VALUES (?, ?, ?, ?, ?, ?, 'deleted', 0, 0, ?, ?, ?, ?, ?, ?)",
-                (mail, mailbox, owner, mail.encode(), mail.encode(), len(raw), copy, digest, len(raw), now, now, now),
+                "digest, octets, listed_at, progress_at, unseen_since, fetched_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, 'deleted', 0, 0, ?, ?, ?, ?, ?, ?, ?)",
+                (mail, mailbox, owner, mail.encode(), b"", len(raw), copy, digest, len(raw), now, now, now, now),
             )
             connection.execute("INSERT INTO copies VALUES (?, ?, ?, ?)", (copy, mailbox, mail, now))
             connection.execute(
