@@ -178,6 +178,8 @@ class Dialogue:
 
     async def _require_silence(self) -> None:
         """Refuse what has come although nothing was asked: it would be taken for the next command's reply."""
+        if self.streams.silent:
+            return
         for _ in range(2):  # what lies in the socket reaches the stream in the second turn of the loop
             await asyncio.sleep(0)
         try:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import select
 import socket
 import ssl
 import time
@@ -32,11 +33,20 @@ class Limits:
     mail: int = 256 * 1024 * 1024  # octets of one mail
 
 
+class Reader(asyncio.StreamReader):
+    """A reader that can tell, without a turn of the loop, whether there is something to read."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether octets, the end or an error wait here."""
+        return bool(self._buffer) or self._eof or self.exception() is not None  # type: ignore[attr-defined]
+
+
 @dataclass(slots=True)
 class Streams:
     """The two directions of a connection, and who is at the other end."""
 
-    reader: asyncio.StreamReader
+    reader: Reader
     writer: asyncio.StreamWriter
     peer: str | None  # None: behind a proxy
     underneath: asyncio.StreamWriter | None = None  # of a connection that began without TLS: collected, it would close
@@ -52,6 +62,16 @@ class Streams:
         """The encryption, if there is any."""
         found: ssl.SSLObject | None = self.writer.get_extra_info("ssl_object")
         return found
+
+    @property
+    def silent(self) -> bool:
+        """Whether surely nothing has come, neither here nor in the socket. With TLS only a read can tell."""
+        end = self.writer.get_extra_info("socket")
+        if self.encrypted or self.reader.holds or end is None:
+            return False
+        looked = select.poll()
+        looked.register(end.fileno(), select.POLLIN)
+        return not looked.poll(0)
 
     def write(self, octets: bytes) -> None:
         """Send octets, or queue them until the other end reads."""
@@ -83,10 +103,10 @@ async def connect(link: Link, context: ssl.SSLContext | None, limits: Limits) ->
 
 async def _opened(
     link: Link, context: ssl.SSLContext | None, limits: Limits
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, float]:
+) -> tuple[Reader, asyncio.StreamWriter, float]:
     """Return both directions, and when the connection was there and the handshake began."""
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=READ_OCTETS, loop=loop)
+    reader = Reader(limit=READ_OCTETS, loop=loop)
     protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
     connected_at = 0.0
 
@@ -115,7 +135,7 @@ async def upgraded(streams: Streams, context: ssl.SSLContext, link: Link, limits
     """Begin TLS on the connection. The old reader is left behind with whatever it may still hold in cleartext."""
     server = link.server
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=READ_OCTETS, loop=loop)
+    reader = Reader(limit=READ_OCTETS, loop=loop)
     protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
     began = time.monotonic()
     try:
