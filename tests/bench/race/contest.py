@@ -18,7 +18,7 @@ from tests.bench.race.running import KIB_IN_MB, Ran, cpu_of, run
 from tests.bench.relay import Relay, relaying
 from tests.servers.dovecot import Dovecot
 
-MOST_SECONDS: Final = 25.0
+MOST_SECONDS: Final = 15.0
 """A program that has had so much of a workload's time is not run again: it is told by the rounds it had."""
 
 PROBE: Final = "fsync probe"

@@ -19,7 +19,7 @@ from tests.load import Role, roles
 from tests.servers.dovecot import Dovecot
 
 MAILBOXES: Final = 10_000
-AT_ONCE: Final = 16
+AT_ONCE: Final = 50
 LOOK_SECONDS: Final = 0.5
 DEADLINE_SECONDS: Final = 300.0
 MOST_ROUNDS: Final = 2

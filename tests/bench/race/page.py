@@ -37,7 +37,7 @@ def _machine(document: Mapping[str, Any]) -> str:
     )
     return (
         f"{machine['date']}, {machine['cpus']} cores, {machine['system']}, Python {machine['python']}; load at the "
-        f"start {machine['load']}; {rounds} rounds, in rotating order. A program that had used up 25 s of a "
+        f"start {machine['load']}; {rounds} rounds, in rotating order. A program that had used up 15 s of a "
         f"workload was not run again. No ratio stands where either side lost, doubled or left a mail.{part}\n"
     )
 

@@ -78,14 +78,14 @@ CONTESTS: Final = (
     ),
     Contest(
         key="c",
-        title="100 mailboxes of 10 mails of 8 kB, 50 ms round trip; sequential programs get the first 25",
+        title="100 mailboxes of 10 mails of 8 kB, 50 ms round trip; sequential programs get the first 20",
         unit="mailboxes/s",
         contents=_many,
         per_box=True,
         entries=[
             Entry(program=Pps()),
             *(Entry(program=kind(at_once=MANY)) for kind in (Mpop, Fdm, Fetchmail, Getmail)),
-            *(Entry(program=kind(), part=0.25) for kind in (Mpop, Fdm, Fetchmail, Getmail)),
+            *(Entry(program=kind(), part=0.2) for kind in (Mpop, Fdm, Fetchmail, Getmail)),
         ],
         goals=[
             (Goal(label=f"times mpop -P{MANY}", bound=3, of=(f"mpop -P{MANY}",)),),
