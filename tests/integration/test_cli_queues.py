@@ -208,8 +208,14 @@ def test_where_it_shows_its_metrics_the_embedded_broker_tells_itself(mailbox: Ma
     assert called(["migrate"], tmp_path).code == 0
     with there.running("run"):
         everybody = {FETCHED: 1, LOCAL: 1, OUTCOMES: 1, DEAD: None}
-        wait_until(lambda: by_name(documents(there), "consumers") == everybody)  # each begins in its own time
-        found = documents(there)
+        seen: list[dict[str, Any]] = []
+
+        def have_begun() -> bool:
+            seen.append(documents(there))
+            return by_name(seen[-1], "consumers") == everybody
+
+        wait_until(have_begun)  # each in its own time
+        found = seen[-1]
         assert page(port, "/live").status_code == 200
 
     assert (found["source"], found["note"]) == ("metrics", None)
