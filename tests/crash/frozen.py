@@ -27,9 +27,9 @@ def freeze_past_lease(scene: Scene, point: str, *, until_drained: bool) -> Drain
     scene.rows.age_what_froze()
     with service.beside(SECOND):
         if until_drained:
-            scene.drain(
-                seconds=SERVER_SECONDS
-            )  # the broker takes back what the frozen one held once its heartbeat stops
+            # The broker takes back what the frozen one held once its heartbeat stops; what it only recorded waits for
+            # the sweeper's quarter of an hour, which is made older.
+            scene.drain(seconds=SERVER_SECONDS, queues_lost=True)
         else:
             scene.wait_until(lambda: _ended(scene, SECOND, {"poll_ended"}), nudge=scene.rows.poll_now)
         scene.plant(samples(2))
