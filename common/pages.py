@@ -79,11 +79,14 @@ class Pages:
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
                 await self._answer(h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST), reader, writer)
+                # What isn't read stays in our memory, and its descriptor open: that, too, ends at the deadline.
+                writer.close()
+                await writer.wait_closed()
         except (OSError, TimeoutError, h11.ProtocolError):
-            writer.transport.abort()
+            pass
         finally:
+            writer.transport.abort()
             self._connections.discard(task)
-            writer.close()
 
     async def _answer(self, http: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

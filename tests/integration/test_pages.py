@@ -131,6 +131,37 @@ async def test_who_asks_nothing_is_hung_up_on(port: int, monkeypatch: pytest.Mon
     writer.close()
 
 
+async def test_who_reads_no_answer_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that nobody reads would keep its descriptor for ever, and a worker that has none left does nothing."""
+    monkeypatch.setattr(pages, "DEADLINE_SECONDS", 0.2)
+    served: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+
+    async def page() -> Answer:
+        return Answer(body=b"x" * 60_000)  # less than what asyncio calls full, more than the socket takes
+
+    server = Pages({"/page": page}, LOG)
+    serve = server._serve
+
+    async def seen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
+        await serve(reader, writer)
+        served.put_nowait(writer)
+
+    monkeypatch.setattr(server, "_serve", seen)
+    place = parse_place(f"127.0.0.1:{free_port()}")
+    assert place is not None
+    await server.open(place)
+    with socket.socket() as silent:
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        silent.connect(("127.0.0.1", place.ports[0]))
+        silent.sendall(b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(60):
+            writer = await served.get()
+        await asyncio.sleep(0)  # the loop closes it in its next round
+        assert writer.get_extra_info("socket").fileno() == -1
+    await server.close()
+
+
 async def test_only_so_many_may_connect(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who holds them all open is in nobody's way for longer than the deadline."""
     monkeypatch.setattr(pages, "MAX_CONNECTIONS", 2)
