@@ -232,6 +232,11 @@ class Sweeper:
         old = await self._blobs.older_than(ORPHAN_SECONDS)
         needed = await self._ledger.read(lambda connection: reading.needed_blobs(connection, old)) if old else set()
         orphans = set(old) - needed - {self._ledger.installation}
+        if orphans and (neighbour := await self._witnesses.neighbour(set(old))) is not None:
+            self._log.error(
+                "blobs_shared", installation=neighbour, mend="[service] blobs: a folder or prefix of its own"
+            )
+            return
         await self._blobs.delete(*orphans)
         self._metrics.count(SWEPT, "blob", by=len(orphans))
         if orphans:

@@ -1,6 +1,7 @@
 """Bears witness to the ledger's age beside the blobs, and says whether mail may be deleted on this ledger's word."""
 
 import asyncio
+from collections.abc import Collection
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -94,14 +95,32 @@ class Witnesses:
             origin = await self._ledger.read(origin_of)
         return origin
 
+    async def neighbour(self, old: Collection[str]) -> str | None:
+        """Return another installation that keeps blobs here, unless its witness is among the `old` ones; OSError.
+
+        Our ledger knows none of its blobs: to us they look as if nobody asked for them.
+        """
+        async for batch in self._blobs.stored():
+            for blob in batch:
+                if blob.size <= MAX_WITNESS and blob.key not in old and blob.key != self._ledger.installation:
+                    witness = Witness.from_bytes(await self._content(blob.key))
+                    if witness is not None and witness.installation == blob.key:
+                        return blob.key
+        return None
+
     async def _read(self) -> Witness | None:
-        data = b""
-        try:
-            async for chunk in self._blobs.stream(self._ledger.installation):
-                data = (data + chunk)[: MAX_WITNESS + 1]
-        except NoBlobError:
-            return None
+        data = await self._content(self._ledger.installation)
         witness = Witness.from_bytes(data)
-        if witness is None:
+        if data and witness is None:
             self._log.warning("witness_unreadable", key=self._ledger.installation)
         return witness
+
+    async def _content(self, key: str) -> bytes:
+        """Return as much as a witness may have; nothing where there is no such blob."""
+        data = b""
+        try:
+            async for chunk in self._blobs.stream(key):
+                data = (data + chunk)[: MAX_WITNESS + 1]
+        except NoBlobError:
+            return b""
+        return data

@@ -6,10 +6,12 @@ from typing import Final
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from common.folder_blobs import FolderBlobs
 from common.ledger import Ledger
 from common.ledger.restoring import ACCEPT, BLOBS_REST_MS, SAY_RESTORED, Origin, Witness, origin_of
+from common.ledger.schema import new_id
 from common.ledger.verifications import KEEP, Verification
 from common.memory_broker import MemoryBroker
 from fetcher import witness
@@ -172,19 +174,58 @@ async def test_a_second_restore_has_to_be_accepted_anew(ledger: Ledger) -> None:
     assert not await ledger.write(ACCEPT, None)
 
 
-async def test_no_blob_is_swept_within_a_week_of_a_restore(ledger: Ledger, tmp_path: Path) -> None:
-    """Blobs that no row of the restored ledger names, however old: not before it is accepted, and for a week after."""
-    blobs, log = FolderBlobs(tmp_path), structlog.get_logger()
+async def old_blob(folder: Path) -> tuple[FolderBlobs, Path]:
+    """Leave a blob that is years old and that no row names."""
+    blobs = FolderBlobs(folder)
     await blobs.put(OTHER, b"the only copy")
     path = blobs.path(OTHER)
     assert path is not None
     os.utime(path, (1, 1))
+    return blobs, path
+
+
+def sweeper_of(ledger: Ledger, looking: Witnesses, blobs: FolderBlobs) -> Sweeper:
+    """Return a fetcher's sweeper."""
+    log = structlog.get_logger()
+    return Sweeper(
+        broker=MemoryBroker(log),
+        ledger=ledger,
+        blobs=blobs,
+        witnesses=looking,
+        targets=(),
+        retention=90 * 86_400,
+        log=log,
+    )
+
+
+async def test_blobs_of_another_installation_are_never_swept(ledger: Ledger, tmp_path: Path) -> None:
+    """Two share a folder or prefix by mistake: what no row of ours names may be the other's only copy."""
+    blobs, path = await old_blob(tmp_path)
+    neighbour = new_id()
+    await blobs.put(neighbour, Witness(installation=neighbour, epoch=7).to_bytes())
     looking = witnesses(ledger, tmp_path)
     await looking.look()
-    broker = MemoryBroker(log)
-    sweeper = Sweeper(
-        broker=broker, ledger=ledger, blobs=blobs, witnesses=looking, targets=(), retention=90 * 86_400, log=log
-    )
+    await change(ledger, "UPDATE installation SET id = :id", id=OLD)
+    sweeper = sweeper_of(ledger, looking, blobs)
+
+    with capture_logs() as lines:
+        await sweeper.keep_house()
+    assert path.exists()
+    assert [(line["event"], line["installation"]) for line in lines] == [("blobs_shared", neighbour)]
+
+    gone = blobs.path(neighbour)
+    assert gone is not None
+    os.utime(gone, (1, 1))  # nobody has written there for long: that installation is no more
+    await sweeper.keep_house()
+    assert not path.exists()
+
+
+async def test_no_blob_is_swept_within_a_week_of_a_restore(ledger: Ledger, tmp_path: Path) -> None:
+    """Blobs that no row of the restored ledger names, however old: not before it is accepted, and for a week after."""
+    looking = witnesses(ledger, tmp_path)
+    blobs, path = await old_blob(tmp_path)
+    await looking.look()
+    sweeper = sweeper_of(ledger, looking, blobs)
 
     await ledger.write(SAY_RESTORED, "it comes from a backup")
     await sweeper.keep_house()
