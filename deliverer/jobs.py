@@ -33,6 +33,7 @@ from deliverer.breaker import Breaker
 from deliverer.claim import JobClaim, to_the_end
 from deliverer.content import ContentSource, ContentUnavailableError
 from deliverer.target import ClaimLostError, Target
+from deliverer.told import Told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,7 @@ class Services:
     broker: Broker
     ledger: Ledger
     blobs: BlobStore
+    told: Told
     metrics: Metrics = NO_METRICS
 
 
@@ -59,6 +61,7 @@ class Jobs:
         self._broker = services.broker
         self._ledger = services.ledger
         self._blobs = services.blobs
+        self._told = services.told
         self._metrics = services.metrics
         self._log = log
         self._undoable: set[asyncio.Task[object]] = set()  # handlers whose mail has not come to its final step
@@ -152,6 +155,8 @@ class Jobs:
         # Once something was sent, how it went must become known: a cancellation waits for the confirmation.
         body = encode(_outcome(job, attempt, refused_to=self.target.refused_to))
         await to_the_end(self._broker.publish(OUTCOMES, body, message_id=job.delivery_id))
+        if attempt.result is Result.DELIVERED and not self.target.repeatable:
+            self._told.remember(job.delivery_id, body)
         reach("deliverer.after_outcome")  # a crash costs a second outcome, or a claim denied: nothing
 
     async def _keep_bytes(self, job: DeliveryJob) -> None:

@@ -19,6 +19,7 @@ from deliverer.breaker import Breaker
 from deliverer.jobs import Jobs, Services
 from deliverer.lane import Lane, first_of
 from deliverer.target import Target
+from deliverer.told import Told
 
 HANDOVER_SECONDS: Final = 10.0
 """How long a changed target waits for the lane it replaces, which may be far longer in doubt about one last mail."""
@@ -53,7 +54,8 @@ class DelivererWorker:
         make: MakeTargets = _unchanged,
         metrics: Metrics = NO_METRICS,
     ) -> None:
-        self._services = Services(broker=broker, ledger=ledger, blobs=blobs, metrics=metrics)
+        self._told = Told(broker=broker, ledger=ledger, log=log)
+        self._services = Services(broker=broker, ledger=ledger, blobs=blobs, told=self._told, metrics=metrics)
         self._targets = dict(targets)
         self._log = log
         self._prefetch = prefetch
@@ -68,11 +70,16 @@ class DelivererWorker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set, then finish or cut what is under way; each lane closes its target."""
-        async with asyncio.TaskGroup() as group:
-            while not stop.is_set():
-                self._changed.clear()
-                self._arrange(group, stop)
-                await first_of(stop.wait(), self._changed.wait())
+        telling = asyncio.create_task(self._told.run(), name="outcomes told again")
+        try:
+            async with asyncio.TaskGroup() as group:
+                while not stop.is_set():
+                    self._changed.clear()
+                    self._arrange(group, stop)
+                    await first_of(stop.wait(), self._changed.wait())
+        finally:
+            telling.cancel()
+            await asyncio.wait({telling})
 
     async def prepare(self, config: Config) -> Callable[[], None]:
         """See Reconfigurable."""
