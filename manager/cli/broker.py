@@ -23,7 +23,6 @@ FOLDER: Final = Path("broker")
 
 broker: Final = typer.Typer(
     help="Set RabbitMQ up for PPS.",
-    no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

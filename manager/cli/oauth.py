@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 oauth: Final = typer.Typer(
     help="Sign in with OAuth 2 tokens instead of passwords.",
-    no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

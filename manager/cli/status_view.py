@@ -41,7 +41,7 @@ def blocks_of(found: Overview, *, short: bool) -> Iterator[Block]:
 def _headline(found: Overview) -> str:
     flow, at = found.standing.flow, found.standing.at
     if not found.standing.profiles:
-        return "the ledger knows no profile yet: `pps run` and `pps pull` read them from the file"
+        return "the ledger knows no profile yet: `pps run`, `pps fetcher` and `pps pull` read them from the file"
     done = f"{flow.last_day} mail{'s' * (flow.last_day != 1)} done in 24 h, {flow.last_hour} in the last hour"
     last = "none yet" if flow.last_at is None else f"the last {age(at, flow.last_at)} ago"
     return f"{'mail flows' if found.flowing else 'mail does not flow'}: {done}, {last}"

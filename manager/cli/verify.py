@@ -38,10 +38,11 @@ def verify(  # noqa: PLR0913 (one parameter an option)
 
     checked = load_config(config)
     if accept:
-        return _decided(verification.accept(checked), names, "mail is deleted again", other=restored)
+        told = "mail is deleted again"
+        return _decided(verification.accept(checked), names, told, withheld=False, as_json=as_json, other=restored)
     if restored:
         told = "nothing is deleted until you have read `pps verify`, and said so: pps verify --accept"
-        return _decided(verification.say_restored(checked), names, told)
+        return _decided(verification.say_restored(checked), names, told, withheld=True, as_json=as_json)
     report = asyncio.run(verification.verify(checked, names or (), remote=remote))
     if as_json:
         typer.echo(json.dumps(document_of(report)))
@@ -50,12 +51,20 @@ def verify(  # noqa: PLR0913 (one parameter an option)
     return 1 if report.total or report.unlooked else 0
 
 
-def _decided(decision: Coroutine[Any, Any, None], names: list[str] | None, told: str, *, other: bool = False) -> int:
+def _decided(  # noqa: PLR0913 (what is decided, and how it is told)
+    decision: Coroutine[Any, Any, None],
+    names: list[str] | None,
+    told: str,
+    *,
+    withheld: bool,
+    as_json: bool,
+    other: bool = False,
+) -> int:
     from common.failures import UsageError
 
     if names or other:
         decision.close()
         raise UsageError("verify: --accept and --restored are about the whole ledger: give one of them, and no name")
     asyncio.run(decision)
-    typer.echo(told)
+    typer.echo(json.dumps({"withheld": withheld}) if as_json else told)
     return 0

@@ -16,7 +16,7 @@ from common.rabbitmq.layout import MONITOR, POLICIES, ROLES, is_ours
 from common.rabbitmq.visitor import Visitor, visit_rabbitmq
 from common.secrets import Secret
 from manager.doctor.check import Check, ok, problem, warning
-from manager.rabbitmq.api import Api, ApiError, api_addresses, open_api
+from manager.rabbitmq.api import Api, ApiError, api_addresses, monitors_url, open_api
 from manager.rabbitmq.plan import policy_changes
 
 SECONDS: Final = 60.0
@@ -32,7 +32,13 @@ async def broker_checks(config: Config, log: FilteringBoundLogger) -> AsyncItera
         yield ok("broker", "embedded")
         return
     try:
-        url = await broker_url(config.service, config.base)
+        try:
+            url = await broker_url(config.service, config.base)
+        except PpsError as error:
+            if (own := await monitors_url(config)) is None:
+                raise
+            url = own
+            yield warning("broker", f"{error}; what follows is what [service] broker_api lets us see")
         address = parse_address(url)
         async with asyncio.timeout(SECONDS), visit_rabbitmq(url, role="doctor", log=log) as visitor:
             waiting = {name: await visitor.depth(name) for name in _queues(config)}

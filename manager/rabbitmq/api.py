@@ -111,16 +111,11 @@ async def open_api(addresses: Sequence[ApiAddress], user: str, password: Secret)
 
 async def api_addresses(config: Config, broker: Address | None) -> tuple[ApiAddress, ...]:
     """Return where the API is, by the configuration; () where it is off. Raises PpsError."""
-    key = config.service.broker_api
-    if key == OFF:
+    if config.service.broker_api == OFF:
         return ()
-    if key == AUTO:
+    if config.service.broker_api == AUTO:
         return () if broker is None else addresses_beside(broker)
-    if is_reference(key):
-        try:
-            key = (await resolve(key, base=config.base)).reveal()
-        except PpsError as error:
-            raise PpsError(f"{KEY}: {error}") from error.__cause__
+    key = await _key(config)
     try:
         if key.startswith("amqp"):  # the account of who monitors, as `pps broker setup` keeps it
             account = parse_address(key)
@@ -132,6 +127,22 @@ async def api_addresses(config: Config, broker: Address | None) -> tuple[ApiAddr
         raise PpsError(f"{KEY}: its reference leads to something that is no amqp://USER:PASSWORD@HOST/VHOST") from None
     except ValueError as error:
         raise PpsError(f"{KEY}: {error}") from None
+
+
+async def monitors_url(config: Config) -> str | None:
+    """Return the broker's URL of who monitors, if `[service] broker_api` leads to one; raises PpsError."""
+    url = await _key(config)
+    return url if url.startswith("amqp") else None
+
+
+async def _key(config: Config) -> str:
+    key = config.service.broker_api
+    if not is_reference(key):
+        return key
+    try:
+        return (await resolve(key, base=config.base)).reveal()
+    except PpsError as error:
+        raise PpsError(f"{KEY}: {error}") from error.__cause__
 
 
 def addresses_beside(broker: Address) -> tuple[ApiAddress, ...]:
@@ -159,7 +170,9 @@ async def _exchange(
     except httpx.ConnectError as error:
         raise ApiError(f"{KEY}: {place}: {_unreachable(error)}") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ApiError(f"{KEY}: {place}: it doesn't answer as an API does ({type(error).__name__})") from None
+        raise ApiError(
+            f"{KEY}: {place}: it doesn't answer as an API does ({type(error).__name__}): check the port"
+        ) from None
 
 
 def _unreachable(error: BaseException) -> str:

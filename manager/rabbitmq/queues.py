@@ -14,7 +14,7 @@ from common.rabbitmq.layout import is_ours
 from common.rabbitmq.visitor import Visitor, visit_rabbitmq
 from common.secrets import Secret
 from manager.queues import MOST_LETTERS, Dead, Queues, QueueStanding, names_of
-from manager.rabbitmq.api import Api, ApiError, api_addresses, open_api
+from manager.rabbitmq.api import Api, ApiError, api_addresses, monitors_url, open_api
 from manager.standing import silent
 
 ROLE: Final = "queues"
@@ -24,7 +24,7 @@ _RUNNING: Final = "running"
 
 async def look(config: Config, at: int, queued: Mapping[str, Queued]) -> Queues:
     """Return how the queues are; raises PpsError where neither way leads to them."""
-    url = await broker_url(config.service, config.base)
+    url = await _url(config)
     address = parse_address(url)
     names = names_of(config.targets, queued)
     addresses = await api_addresses(config, address)
@@ -41,7 +41,7 @@ async def look(config: Config, at: int, queued: Mapping[str, Queued]) -> Queues:
 
 async def purge_dead(config: Config) -> int:
     """Forget all dead letters; return how many there were. Raises PpsError."""
-    url = await broker_url(config.service, config.base)
+    url = await _url(config)
     address = parse_address(url)
     addresses = await api_addresses(config, address)
     if addresses:
@@ -56,6 +56,16 @@ async def purge_dead(config: Config) -> int:
             pass
     async with visit_rabbitmq(url, role=ROLE, log=silent()) as visitor:
         return await visitor.purge()
+
+
+async def _url(config: Config) -> str:
+    """Return the service's own URL, or that of who monitors: systemd's credentials are for the service alone."""
+    try:
+        return await broker_url(config.service, config.base)
+    except PpsError:
+        if (url := await monitors_url(config)) is None:
+            raise
+        return url
 
 
 async def _by_api(api: Api, address: Address, at: int, names: Sequence[str], queued: Mapping[str, Queued]) -> Queues:

@@ -86,14 +86,18 @@ async def _given(config: Config, wish: Wish, role: str) -> str | None:
     if not path.exists():
         return None
     url = (await resolve(f"file:{path}", base=config.base)).reveal()
-    return _password_in(url, path)
+    return _password_in(url, path, role, wish.place.vhost)
 
 
-def _password_in(url: str, path: Path) -> str:
+def _password_in(url: str, path: Path, role: str, vhost: str) -> str:
+    """Return the password in a file that was written here, unless it is another installation's."""
     try:
-        return parse_address(url).password
+        found = parse_address(url)
     except UsageError:
         raise PpsError(f"{path}: holds no URL of a broker: remove the file, and a password is made anew") from None
+    if (found.user, found.vhost) != (user_of(role, vhost), vhost):
+        raise PpsError(f"{path}: is of user {found.user!r} in vhost {found.vhost!r}: name another folder with --to")
+    return found.password
 
 
 async def _present(api: Api, vhost: str) -> Present:

@@ -103,7 +103,10 @@ async def accept(config: Config) -> None:
         if not (await ledger.read(origin_of)).withheld:
             raise PpsError("verify: nothing is withheld: mail is deleted as ever")
         if not await ledger.write(ACCEPT, None):
-            raise PpsError("verify: nothing was verified since the ledger was restored: run `pps verify`, and read it")
+            raise PpsError(
+                "verify: nothing was verified since the ledger was restored, or not whole: "
+                "run `pps verify` without names and --no-remote, and read it"
+            )
 
 
 async def say_restored(config: Config) -> None:

@@ -179,6 +179,22 @@ def test_one_user_may_play_all_roles(setup: Setup, mailbox: Mailbox) -> None:
     assert f"//{setup.vhost}:" in setup.url("run")
 
 
+def test_files_of_another_vhost_are_left_alone(setup: Setup) -> None:
+    """Two installations set up from one folder: the second would share passwords, and have no URL of its own."""
+    setup.run()
+    first, url = setup.vhost, setup.url("fetcher")
+    setup.vhost = "another"
+
+    ended = setup.run()
+
+    assert (ended.code, ended.out) == (1, "")
+    path = setup.folder / "broker" / "fetcher.url"
+    assert ended.err == f"pps: {path}: is of user '{first}-fetcher' in vhost '{first}': name another folder with --to\n"
+    assert setup.url("fetcher") == url
+    assert setup.ask("GET", "vhosts/another")["error"] == "Object Not Found"
+    setup.vhost = first
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -247,6 +263,24 @@ def test_the_doctor_finds_all_well_after_a_setup(setup: Setup) -> None:
         ("ok", f"user '{setup.vhost}-router' has the rights of: router"),
         ("ok", "its policies are those that PPS asks for"),
     ]
+
+
+def test_who_has_not_the_services_url_looks_as_the_monitor(setup: Setup) -> None:
+    """A credential of systemd's is for the service alone: `pps queues` and the doctor have what broker_api leads to."""
+    setup.run()
+
+    found = diagnosis(setup, "credential:broker", "file:broker/monitor.url")
+    called(["migrate"], setup.folder)
+    shown = json.loads(called(["queues", "--json"], setup.folder).out)
+    install(setup.folder, broker="credential:broker")
+    alone = called(["queues"], setup.folder)
+
+    assert [grade for grade, _ in found[:3]] == ["warning", "ok", "warning"]
+    assert found[0][1].startswith("[service] broker: credential:broker: ")
+    assert found[2][1] == f"user '{setup.vhost}-monitor' may look, and do no role's work"
+    assert [queue["ready"] for queue in shown["queues"]] == [0] * 4
+    assert (alone.code, alone.out) == (1, "")
+    assert "[service] broker: credential:broker: " in alone.err
 
 
 def test_the_doctor_names_what_differs_each_with_its_mend(setup: Setup) -> None:
