@@ -320,17 +320,17 @@ async def test_a_provider_that_nobody_reaches(
     provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A closed port, and silence past the deadline."""
-    monkeypatch.setattr("fetcher.oauth_client.SECONDS", 0.3)
     there = installed(provider, tmp_path, enabled=False)
     provider.oauth.state.gate = threading.Event()
     async with there.serving() as serving:
         await sign_in(serving, provider)
         profile = serving.parts.config.profiles[0]
-        with pytest.raises(PollError, match="no answer in 0 s"):
-            await held(serving).access_token(profile)
         closed = profile.model_copy(update={"oauth_token_url": "http://127.0.0.1:9/token"})
         with pytest.raises(PollError, match="can't ask for a token"):
             await held(serving).access_token(closed)
+        monkeypatch.setattr("fetcher.oauth_client.SECONDS", 0.3)
+        with pytest.raises(PollError, match="no answer in 0 s"):
+            await held(serving).access_token(profile)
     provider.oauth.state.gate.set()
 
 
