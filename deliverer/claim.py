@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class JobClaim:
-    """The right to make one attempt. Times are this machine's monotonic clock: reckoned short, never long."""
+    """The right to make one attempt. Times are reckoned short, never long."""
 
     def __init__(self, ledger: Ledger, job: DeliveryJob, *, repeatable: bool) -> None:
         self.final = False  # the step that can't be taken back was allowed: how it went is for an outcome to say
@@ -54,7 +54,7 @@ class JobClaim:
 
     async def confirm(self) -> bool:
         """Say whether the claim is good for the final step, and from then on never give it back."""
-        if time.monotonic() > self._until - LEAST_SECONDS and not await self._renew():
+        if _now() > self._until - LEAST_SECONDS and not await self._renew():
             return False
         self.final = True
         return True
@@ -66,7 +66,7 @@ class JobClaim:
             await to_the_end(self._ledger.release(held))
 
     async def _take(self) -> Claim:
-        asked = time.monotonic()
+        asked = _now()
         claimed = await self._ledger.claim(self._request)
         if claimed.claim in {Claim.FIRST, Claim.AGAIN}:
             self._held = HeldClaim(
@@ -82,7 +82,7 @@ class JobClaim:
             await asyncio.sleep(RENEW_SECONDS)
 
     async def _renew(self) -> bool:
-        asked = time.monotonic()
+        asked = _now()
         if self._held is None or not await self._ledger.renew(self._held):
             self._until = 0.0
             return False
@@ -100,3 +100,8 @@ async def to_the_end(step: Coroutine[Any, Any, T]) -> T:
         if not task.cancel() and not task.cancelled():
             task.exception()  # nobody is left to hear it
         raise
+
+
+def _now() -> float:
+    """Return seconds by a clock that nobody sets, and that goes on while the machine sleeps, as the claim runs out."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
