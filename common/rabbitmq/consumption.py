@@ -48,6 +48,7 @@ class RabbitConsumption(Consumption):
         self._ended = ended
         self._channel: ConsumingChannel | None = None
         self._known = asyncio.Event()
+        self._ends = False  # on purpose: its handlers may take long to come to their end
         self._keeper = asyncio.create_task(self._keep(), name=f"consumer of {queue}")
 
     @property
@@ -58,6 +59,8 @@ class RabbitConsumption(Consumption):
     @property
     def is_missing(self) -> bool:
         """Whether the broker has been there for long without knowing this consumer: nobody will get it back."""
+        if self._ends:
+            return False
         if self._keeper.done():
             return True
         if self._gone_at is None or not self._line.up:
@@ -77,6 +80,7 @@ class RabbitConsumption(Consumption):
         await self._end(self._handling.abandon)
 
     async def _end(self, end_handling: Callable[[], Awaitable[None]]) -> None:
+        self._ends = True
         self._keeper.cancel()
         if self._channel is not None:
             self._channel.cancel()

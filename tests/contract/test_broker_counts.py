@@ -67,6 +67,21 @@ async def test_what_is_under_way_and_in_hand_is_told(broker: Broker, queue: str)
     assert queue not in broker.state().in_hand
 
 
+async def test_a_consumer_that_is_being_stopped_is_not_missed(broker: Broker, queue: str) -> None:
+    """A handler may take minutes to its end, as at a mail whose dot is sent: nobody may take the process for dead."""
+    door = Door()
+    consumption = await broker.consume(queue, door, prefetch=1)
+    await broker.publish(queue, b"x", message_id="1")
+    await door.holds(1)
+    stopping = asyncio.create_task(consumption.stop())
+    await broker.depth(queue)  # a round trip to the broker: the consumer is cancelled by now
+
+    assert broker.state().unconsumed == ()
+    assert broker.state().in_hand[queue].count == 1
+    door.opened.set()
+    await stopping
+
+
 async def test_work_is_counted_by_how_it_ended(
     broker: Broker, metrics: Metrics, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
