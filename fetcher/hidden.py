@@ -46,6 +46,8 @@ async def _is_at_rest(session: "Session", known: KnownMail) -> bool:
             incoming.digests.add(chunk)
     except NoBlobError:
         return False
+    if known.digest is not None and known.digest != incoming.digests.whole:
+        return False  # damaged: it was fetched before, and was another
     session.log.warning("mail_found_at_rest", mail=known.mail_id, octets=incoming.size)
     await session.intake.adopt(known, incoming, content_of(known.mail_id, incoming.digests))
     return True

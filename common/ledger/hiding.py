@@ -32,7 +32,7 @@ async def _record_asked(connection: AsyncConnection, groups: Sequence[MailsOfSes
 async def missing_of(connection: AsyncConnection, mailbox: str) -> list[KnownMail]:
     """Return the mails that were asked for and are gone, and that nobody recorded as fetched or lost yet."""
     gone = (mails.c.mailbox == mailbox) & GONE_UNDELETED & (mails.c.state == MailState.LISTED)
-    query = select(*COLUMNS).where(gone, mails.c.asked_at.is_not(None), mails.c.digest.is_(None))
+    query = select(*COLUMNS).where(gone, mails.c.asked_at.is_not(None))
     time = await clock(connection)
     return [known_mail(row, time, deletable=False) for row in (await connection.execute(query)).all()]
 

@@ -47,6 +47,7 @@ COLUMNS: Final = (
     mails.c.body_digest,
     mails.c.progress_at,
     mails.c.unseen_since,
+    mails.c.asked_at,
 )
 
 
@@ -142,8 +143,10 @@ async def _count_hidden(connection: AsyncConnection, listing: Listing, vanished:
 async def _mark_vanished(connection: AsyncConnection, listing: Listing, vanished: list[AnyRow], time: int) -> Fates:
     for part in chunks(row.id for row in vanished):
         await connection.execute(update(mails).where(mails.c.id.in_(part)).values(unseen_since=time))
-    wanted = [row.id for row in vanished if row.state == MailState.LISTED and row.digest is not None]
-    fates = await bytes_gone(connection, wanted)  # fetched before, and to be fetched again
+    wanted = [row for row in vanished if row.state == MailState.LISTED and row.digest is not None]
+    hides = listing.lease.hides_mail  # what was asked for there may be at rest: who looks there decides (hiding.py)
+    nowhere = [row.id for row in wanted if not hides or row.asked_at is None]
+    fates = await bytes_gone(connection, nowhere)  # fetched before, and to be fetched again
     # Our DELE took effect although its answer was lost, or RETR hid the mail and its deliveries were done since.
     mailbox = mails.c.mailbox == listing.lease.profile.mailbox
     gone = select(mails.c.id).where(mailbox, GONE_UNDELETED, is_deletable())

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from common.crashpoints import VARIABLE
+from fetcher.digests import Digests
 from tests.command import ROOT
 from tests.integration.service import install
 from tests.integration.test_custody import at_work
@@ -63,6 +65,34 @@ async def test_a_mail_at_rest_that_was_never_recorded_is_delivered(
         assert service.got(*mails)
         (found,) = service.there.events("mail_found_at_rest")
         assert found["octets"] == 100_000
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_a_mail_at_rest_that_was_fetched_before_is_delivered_too(
+    server: Pop3Server, box: Mailbox, tmp_path: Path, *, is_whole: bool
+) -> None:
+    """It was sent back since its bytes were missed; what is at rest now counts only if it is that mail."""
+    mails = [mail(), mail(size=100_000), mail()]
+    box.plant(*mails)
+    await die_at("fetcher.after_blob:2", tmp_path, server)
+    digests = Digests()
+    digests.add(mails[1])
+    found = (digests.header_hash, digests.body, digests.whole if is_whole else b"another")
+    with sqlite3.connect(tmp_path / "pps.db") as ledger:
+        change = ledger.execute(
+            "UPDATE mails SET header_hash = ?, body_digest = ?, digest = ?"
+            " WHERE state = 'listed' AND asked_at IS NOT NULL",
+            found,
+        )
+        assert change.rowcount == 1
+    ledger.close()
+
+    async with at_work(tmp_path, server, custody="blob") as (service, _):
+        for _ in range(3):
+            await service.poll()
+
+        await service.until(**({"deleted": 3} if is_whole else {"deleted": 2, "lost": 1}))
+        assert service.got(*(mails if is_whole else (mails[0], mails[2])))
 
 
 async def test_a_mail_that_was_asked_for_and_is_nowhere_is_lost_and_told(
