@@ -91,11 +91,11 @@ class Mender:
         try:
             async with self._connected() as connection:
                 await _lock(connection, queue)  # of many workers that suspect it one acts: the others fail here
-                if not await self._cluster_works():
+                if not await _cluster_works(connection):
                     return  # a minority of a cluster can make no queue: there none is deleted that the majority serves
                 if await self._works(trial):
                     suspicious.drop()
-                elif await self._cluster_works():
+                elif await _cluster_works(connection):
                     await self._delete(connection, queue)
                     await asyncio.sleep(AGAIN_SECONDS)  # and the lock stays ours
         except (ChannelLostError, PpsError) as error:
@@ -124,20 +124,6 @@ class Mender:
             await asyncio.sleep(back_off(1))
         return False
 
-    async def _cluster_works(self) -> bool:
-        """Whether a queue can be made anew, and confirms a message."""
-        probe = SCRATCH_PREFIX + uuid.uuid4().hex
-        async with self._connected() as connection:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PROBE_SECONDS):
-                    channel = await connection.channel()
-                    arguments = dict(SCRATCH_ARGUMENTS)
-                    await channel.call(channel.raw.queue_declare, queue=probe, durable=True, arguments=arguments)
-                    await _send(connection, _message(probe, b"", probe, None))
-                    await channel.call(channel.raw.queue_delete, queue=probe)
-                    return True
-        return False
-
     async def _delete(self, connection: Connection, queue: str) -> None:
         """Delete it, which takes RabbitMQ five seconds and ends the connections of others that wait for the queue."""
         self._log.error("queue_made_anew", queue=queue, reason="it did not work while the rest of RabbitMQ did")
@@ -163,6 +149,19 @@ async def _lock(connection: Connection, queue: str) -> None:
     channel = await connection.channel()
     name = f"{SCRATCH_PREFIX}{queue}"
     await channel.call(channel.raw.queue_declare, queue=name, exclusive=True)  # which goes with the connection
+
+
+async def _cluster_works(connection: Connection) -> bool:
+    """Whether a queue can be made anew, and confirms a message: through the node that would be told to delete one."""
+    probe = SCRATCH_PREFIX + uuid.uuid4().hex
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PROBE_SECONDS):
+            channel = await connection.channel()
+            await channel.call(channel.raw.queue_declare, queue=probe, durable=True, arguments=dict(SCRATCH_ARGUMENTS))
+            await _send(connection, _message(probe, b"", probe, None))
+            await channel.call(channel.raw.queue_delete, queue=probe)
+            return True
+    return False
 
 
 async def _send(connection: Connection, publish: Publish) -> None:
