@@ -14,6 +14,10 @@ CHUNK: Final = 256 * 1024
 """The most octets of one chunk."""
 
 
+TRIAL: Final = b"pps"
+"""What a blob holds that only `check` writes, and that a crash may leave: no mail is that short."""
+
+
 class NoBlobError(Exception):
     """There is no blob under this key: the mail must be fetched again."""
 

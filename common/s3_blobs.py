@@ -19,7 +19,7 @@ import obstore
 from obstore.exceptions import BaseError, PreconditionError
 from obstore.store import S3Store
 
-from common.blobs import CHUNK, KEY, BlobStore, BlobStoreError, BlobWriter, NoBlobError, StoredBlob
+from common.blobs import CHUNK, KEY, TRIAL, BlobStore, BlobStoreError, BlobWriter, NoBlobError, StoredBlob
 from common.failures import PpsError
 from common.s3_address import S3Address, S3Keys, endpoint_of
 from common.s3_errors import S3Place, code_of, complaint_of
@@ -124,7 +124,7 @@ class S3Blobs(BlobStore):
         """See BlobStore: a small blob is written, read, listed and deleted."""
         key = str(uuid4())
         try:
-            await self.put(key, b"pps")
+            await self.put(key, TRIAL)
             await self._range(key, 0, None)
             await self.older_than(0)
             await self.delete(key)

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-from common.blobs import BlobStore, NoBlobError, StoredBlob
+from common.blobs import TRIAL, BlobStore, NoBlobError, StoredBlob
 from common.ledger.accounting import mails_of_blobs
 from common.ledger.reader import Found, Reader
 from common.ledger.restoring import MAX_WITNESS, Witness
@@ -22,15 +22,15 @@ _FETCHED: Final = frozenset({"fetched", "routed", "quarantined", "lost"})
 async def check_blobs(reader: Reader, blobs: BlobStore, report: Report) -> None:
     """Look at every blob; those of profiles that weren't asked for are counted, and no more. Raises OSError."""
     async for batch in blobs.stored():
-        stored = [blob for blob in batch if not await _is_witness(blobs, blob)]
+        stored = [blob for blob in batch if not await _is_no_mail(blobs, blob)]
         report.blobs.blobs += len(stored)
         report.blobs.octets += sum(blob.size for blob in stored)
         await _check(reader, blobs, stored, report)
     report.blobs.looked = True
 
 
-async def _is_witness(blobs: BlobStore, blob: StoredBlob) -> bool:
-    """Whether it tells of a ledger's age, and is no mail."""
+async def _is_no_mail(blobs: BlobStore, blob: StoredBlob) -> bool:
+    """Whether it tells of a ledger's age, or was left by a worker that tried the store and died."""
     if blob.size > MAX_WITNESS:
         return False
     data = b""
@@ -40,7 +40,7 @@ async def _is_witness(blobs: BlobStore, blob: StoredBlob) -> bool:
     except NoBlobError:
         return False
     witness = Witness.from_bytes(data)
-    return witness is not None and witness.installation == blob.key
+    return data == TRIAL or (witness is not None and witness.installation == blob.key)
 
 
 async def _check(reader: Reader, blobs: BlobStore, stored: Sequence[StoredBlob], report: Report) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 
 from common import crashpoints, s3_blobs
+from common.blobs import TRIAL
 from common.ledger import restoring
 from fetcher import sweep, witness
 from manager.verify.account import Kind
@@ -246,6 +247,7 @@ async def test_what_lies_in_the_bucket_is_accounted_for(site: Site, bucket: Buck
     async with site.serving() as serving:
         await serving.until(lambda status: status.profiles[0].deliveries == {"deferred": 1})
         (needed,) = site.blobs
+        await serving.parts.blobs.put(OLD, TRIAL)  # left by a worker that was killed as it tried the bucket
         well = await verify(site.there.config, (), remote=True)
         for key in (needed, YOUNG):
             await serving.parts.blobs.put(key, b"something else")
