@@ -79,14 +79,21 @@ class FetcherWorker:
         return put_in_force
 
     async def _schedule(self, stop: asyncio.Event) -> None:
+        answered = True
         while not stop.is_set():
             self._at.pulse.beat(SCHEDULE)
             try:
                 await self._begin_due(stop)
             except PpsError as error:
-                self._log.warning("schedule_unanswered", error=str(error))
+                if answered:  # each second it would be said again
+                    self._log.warning("schedule_unanswered", error=str(error))
+                answered = False
             except Exception:  # noqa: BLE001 (one bad row must not end the polls of all others)
                 self._log.exception("schedule_crashed")
+            else:
+                if not answered:
+                    self._log.info("schedule_answered")
+                answered = True
             await self._pause(stop)
         self._at.pulse.end(SCHEDULE)
 

@@ -16,10 +16,11 @@ from common.failures import PpsError
 from common.ledger import Ledger, RowRejectedError, migrate_database, postgresql
 from common.ledger.writer import Operation
 from common.retention import USUAL
+from fetcher import work
 from manager.doctor.servers import ledger_checks
 from tests.bad_input.calls import called
 from tests.history import add_history
-from tests.integration.service import Installation, catch_all, install
+from tests.integration.service import Installation, catch_all, install, wait_until
 from tests.ledger import change, profile
 from tests.mails import mail
 from tests.servers.certificates import Certificates, issue
@@ -171,6 +172,23 @@ async def test_reads_outlive_a_restart_of_the_server(url: str, postgres: Postgre
         postgres.restart()
         assert await asyncio.gather(*(ledger.paused_targets() for _ in range(4))) == [{}] * 4
         assert await ledger.set_due("office")
+
+
+async def test_a_fetcher_says_once_that_the_ledger_is_away(
+    url: str, postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks at the schedule every second: an outage of a night must not fill the log."""
+    monkeypatch.setattr(work, "LOOK_SECONDS", 0.01)
+    nobody = {"name": "office", "server": "127.0.0.1 1", "user": "office", "password": "file:office.secret"}
+    there = install(tmp_path, {**nobody, "local_user": "ann@local.example"}, ledger=url)
+    async with there.serving():
+        await asyncio.to_thread(wait_until, lambda: bool(there.events("poll_ended")))
+        await asyncio.to_thread(postgres.stop)
+        await asyncio.to_thread(wait_until, lambda: bool(there.events("schedule_unanswered")))
+        await asyncio.to_thread(postgres.start)
+        await asyncio.to_thread(wait_until, lambda: bool(there.events("schedule_answered")))
+
+    assert len(there.events("schedule_unanswered")) == 1
 
 
 async def test_a_read_begins_no_transaction_and_a_write_after_it_does(url: str, tmp_path: Path) -> None:
