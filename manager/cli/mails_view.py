@@ -9,7 +9,6 @@ from manager.cli.receipt import entry_document, receipt_of
 from manager.cli.tables import Block, Line, Rows
 
 _UNDONE: Final = frozenset({"pending", "deferred", "quarantined"})
-_DONE: Final = frozenset({"delivered", "discarded", "redirected"})
 
 _NEXT: Final = {
     "listed": "it is fetched at the next poll of its profile",

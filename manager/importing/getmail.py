@@ -15,7 +15,6 @@ _POP3: Final = _MULTIDROP | {
     "BrokenUIDLPOP3Retriever",
     "BrokenUIDLPOP3SSLRetriever",
 }
-_DAY: Final = 86400
 
 
 def read_getmailrc(source: str, *, home: str) -> tuple[list[Draft], list[Remark]]:

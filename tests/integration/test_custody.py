@@ -22,19 +22,6 @@ from tests.status import ProfileStatus, Status
 A_DAY_MS = 86_400_000
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[Pop3Server]:
-    """Run a sample POP3 server."""
-    async with Pop3Server() as running:
-        yield running
-
-
-@pytest.fixture
-def box(server: Pop3Server) -> Mailbox:
-    """Make an empty mailbox on it."""
-    return server.mailbox("office")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """All roles at work on the mailbox; each poll begins when the test says so, but the first."""

@@ -1,6 +1,5 @@
 """Single faults of server or target, with many mails about: each costs what it must, and nobody else anything."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,19 +13,6 @@ from tests.servers.pop3 import PASSWORD, Pop3Server
 from tests.servers.pop3_mailbox import Mailbox, Quit
 from tests.servers.smtp import CONTENT, DOT, GREETING, Act, Answer, SmtpServer
 from tests.status import Status
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Pop3Server]:
-    """Run a sample POP3 server."""
-    async with Pop3Server() as running:
-        yield running
-
-
-@pytest.fixture
-def box(server: Pop3Server) -> Mailbox:
-    """Make an empty mailbox on it."""
-    return server.mailbox("office")
 
 
 async def test_what_is_poisonous_among_a_hundred_holds_up_nobody(

@@ -1,7 +1,6 @@
 """What a fetcher counts of servers and targets that do wrong: deletions that were not made, and what was swept."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,19 +13,6 @@ from tests.servers.pop3 import PASSWORD, Pop3Server
 from tests.servers.pop3_mailbox import Mailbox, Quit
 from tests.servers.smtp import SmtpServer
 from tests.status import Status
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Pop3Server]:
-    """Run a sample POP3 server."""
-    async with Pop3Server() as running:
-        yield running
-
-
-@pytest.fixture
-def box(server: Pop3Server) -> Mailbox:
-    """Make an empty mailbox on it."""
-    return server.mailbox("office")
 
 
 def installed(folder: Path, server: Pop3Server, *, to: str = MAILDIR) -> Installation:

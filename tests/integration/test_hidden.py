@@ -5,7 +5,6 @@ import os
 import signal
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,6 @@ from tests.integration.test_custody import at_work
 from tests.mails import mail
 from tests.servers.pop3 import PASSWORD, Pop3Server
 from tests.servers.pop3_mailbox import Mailbox, Quit
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Pop3Server]:
-    """Run a sample POP3 server."""
-    async with Pop3Server() as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What a profile wishes of its mailbox: how long mail stays, how much is fetched at once, and in which order."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,6 @@ from tests.servers.pop3_mailbox import Mailbox
 from tests.servers.smtp import SmtpServer
 
 A_DAY_MS = 86_400_000
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Pop3Server]:
-    """Run a sample POP3 server."""
-    async with Pop3Server() as running:
-        yield running
-
-
-@pytest.fixture
-def box(server: Pop3Server) -> Mailbox:
-    """Make an empty mailbox on it."""
-    return server.mailbox("office")
 
 
 async def test_mail_kept_for_days_is_verified_before_it_is_deleted(

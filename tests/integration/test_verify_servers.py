@@ -1,6 +1,5 @@
 """What `pps verify` asks of servers, and of whom it waits: it only looks, and takes no mailbox away from a poll."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,19 +14,6 @@ from tests.servers.pop3_mailbox import Mailbox
 from tests.status import ProfileStatus, status_of
 
 BUSY = b"-ERR [IN-USE] another session has it\r\n"
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Pop3Server]:
-    """Run a sample POP3 server."""
-    async with Pop3Server() as running:
-        yield running
-
-
-@pytest.fixture
-def box(server: Pop3Server) -> Mailbox:
-    """Make an empty mailbox on it."""
-    return server.mailbox("office")
 
 
 @pytest.fixture
