@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Final, ParamSpec, TypeVar
 from uuid import uuid4
@@ -49,7 +49,7 @@ class FolderBlobs(BlobStore):
 
     async def stream(self, key: str) -> AsyncIterator[bytes]:
         """See BlobStore."""
-        file = await self.in_thread(self._open, key)
+        file = await self._opened(key)
         try:
             while chunk := await self.in_thread(file.read, CHUNK):
                 yield chunk
@@ -115,6 +115,15 @@ class FolderBlobs(BlobStore):
         with self._counting:
             self.fsyncs += 1
         os.fsync(descriptor)
+
+    async def _opened(self, key: str) -> IO[bytes]:
+        """Open a blob; the thread of a call that is cancelled closes it again."""
+        opening = self._threads.submit(self._open, key)
+        try:
+            return await asyncio.wrap_future(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_result)
+            raise
 
     def _open(self, key: str) -> IO[bytes]:
         path = self.path(key)
@@ -212,6 +221,11 @@ class _FolderWriter(BlobWriter):
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _close_result(opening: Future[IO[bytes]]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _unlink(paths: Iterable[Path]) -> None:

@@ -1,7 +1,9 @@
 """What a blob store in a folder promises beyond the contract: its files, their modes, and what they cost."""
 
+import asyncio
 import os
 import resource
+import select
 import signal
 import stat
 import subprocess
@@ -66,6 +68,27 @@ async def test_a_full_disk_is_told_and_leaves_nothing(store: FolderBlobs, tmp_pa
         await store.put(KEY, bytes(100_000))
     assert files(tmp_path) == [f"blobs/5a/{KEY}"]
     assert await content(store, KEY) == b"earlier"
+
+
+async def test_a_stream_that_is_given_up_while_it_opens_leaves_no_file_open(store: FolderBlobs) -> None:
+    """A pipe stands for a disk that is slow to open: it tells when nobody has it open for reading any more."""
+    path = store.path(KEY)
+    assert path is not None
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    reading = asyncio.ensure_future(content(store, KEY))
+    await asyncio.sleep(0)
+    await store.exists(OTHER)  # which waited in the same queue: a thread is at the pipe by now
+
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+
+    writing = await asyncio.to_thread(os.open, path, os.O_WRONLY)
+    ended = select.poll()
+    ended.register(writing, 0)
+    assert await asyncio.to_thread(ended.poll, 10_000) == [(writing, select.POLLERR)]
+    os.close(writing)
 
 
 @pytest.mark.parametrize("key", ["", "../../etc/passwd", KEY.upper(), KEY + "\n", KEY[:-1] + "/", "." * 36])

@@ -61,8 +61,8 @@ def fill_disk(scene: Scene, part: str) -> Drained:
     scene.plant(samples(LOAD))
     scene.await_deliveries(UNDER_WAY)
     with full(folder):
+        scene.plant(samples(LOAD), due=part != "ledger")  # what was there before may all be done by now
         if part == "blobs":
-            scene.plant(samples(LOAD))
             scene.wait_until(lambda: bool(_polls_without_room(scene)), nudge=lambda: _poll_without_room(scene, folder))
         else:
             scene.service.await_event("run", SIGNS[part])
@@ -79,6 +79,7 @@ def lock_ledger(scene: Scene) -> Drained:
     path = scene.service.folder / "ledger" / "pps.db"
     with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as other:
         other.execute("BEGIN IMMEDIATE")
+        scene.plant(samples(LOAD), due=False)  # what was there before may all be done by now
         scene.service.await_event("run", "ledger_unavailable")
         _assert_nothing_goes(scene, stands_still=True)
         other.execute("ROLLBACK")

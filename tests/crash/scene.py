@@ -142,11 +142,12 @@ class Scene:
         self._target = target
         self._before = self._held()
 
-    def plant(self, mails: Sequence[Sample]) -> None:
-        """Put mails into the mailbox and make its poll due."""
+    def plant(self, mails: Sequence[Sample], *, due: bool = True) -> None:
+        """Put mails into the mailbox, and make its poll due unless the ledger takes no change."""
         self.dovecot.plant(self.box, [sample.raw for sample in mails])
         self.planted += mails
-        self.rows.poll_now()
+        if due:
+            self.rows.poll_now()
 
     def plant_twins(self, mails: Sequence[Sample]) -> None:
         """Put each mail in twice, as a provider does that stores one a recipient: it is still one copy."""
