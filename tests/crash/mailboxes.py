@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from tests.command import pps
 from tests.crash.points import MAILS
@@ -46,8 +46,8 @@ def refuse_then_accept(scene: Scene, command: str) -> Drained:
     scene.dovecot.add_user(scene.box, "another password")
     scene.plant(samples(MAILS))
     scene.wait_until(lambda: scene.rows.stopped() == 1, nudge=scene.rows.poll_now)
-    ends = [line for line in scene.service.lines(command, {"poll_ended"}) if line["profile"] == scene.box]
-    refused = [end for end in ends if end["result"] == "auth"]
+    scene.wait_until(lambda: len(_refused(scene, command)) >= REFUSALS)  # the log tells after the ledger
+    refused = _refused(scene, command)
     assert len(refused) == REFUSALS, refused
     assert "polls have stopped" in refused[-1]["error"], refused
     assert scene.remote == MAILS
@@ -55,6 +55,11 @@ def refuse_then_accept(scene: Scene, command: str) -> Drained:
     pulled = pps("pull", scene.box, folder=scene.service.folder, environment=ENVIRONMENT)
     assert pulled.code == 0, pulled.err
     return scene.drain()
+
+
+def _refused(scene: Scene, command: str) -> list[dict[str, Any]]:
+    ends = scene.service.lines(command, {"poll_ended"})
+    return [end for end in ends if end["profile"] == scene.box and end["result"] == "auth"]
 
 
 def poison(scene: Scene) -> Drained:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,12 +180,16 @@ class Serving:
 
         return _named(await self.until(ended), name)
 
-    async def until(self, condition: Callable[[Status], bool]) -> Status:
-        """Return the ledger's status once it is as wished."""
+    async def until(
+        self, condition: Callable[[Status], bool], *, nudge: Callable[[], Awaitable[None]] | None = None
+    ) -> Status:
+        """Return the ledger's status once it is as wished; before each look, `nudge`."""
         async with asyncio.timeout(WAIT_SECONDS):
             while True:
                 if self.working.done():
                     self.working.result()
+                if nudge is not None:
+                    await nudge()
                 status = await status_of(self.parts.ledger)
                 if condition(status):
                     return status

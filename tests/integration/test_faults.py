@@ -1,5 +1,6 @@
 """Single faults of server or target, with many mails about: each costs what it must, and nobody else anything."""
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -77,26 +78,26 @@ async def test_each_faulty_target_holds_up_only_its_own_mail(
     names = [*FAULTY, "well"]
     targets = {name: SmtpServer(lmtp=True) for name in names}
     profiles = []
-    for name, target in targets.items():
-        await target.start()
-        if name in FAULTY:
-            step, answers = FAULTY[name]
-            target.replies(step, *answers)
-        server.mailbox(name).plant(mail(), mail())
-        account = {"name": name, "server": server.server, "user": name, "password": f"file:{name}.secret"}
-        profiles.append({**account, "local_user": "ann@local.example", "target": name, "interval": "1h"})
-    there = install(
-        tmp_path, *profiles, password=PASSWORD, targets={name: {"url": one.url} for name, one in targets.items()}
-    )
-    async with there.serving() as serving:
+    async with AsyncExitStack() as stack:
+        for name, target in targets.items():
+            await stack.enter_async_context(target)
+            if name in FAULTY:
+                step, answers = FAULTY[name]
+                target.replies(step, *answers)
+            server.mailbox(name).plant(mail(), mail())
+            account = {"name": name, "server": server.server, "user": name, "password": f"file:{name}.secret"}
+            profiles.append({**account, "local_user": "ann@local.example", "target": name, "interval": "1h"})
+        urls = {name: {"url": target.url} for name, target in targets.items()}
+        serving = await stack.enter_async_context(
+            install(tmp_path, *profiles, password=PASSWORD, targets=urls).serving()
+        )
         await serving.until(lambda status: _states(status, "well") == {"delivered": 2})
         await serving.until(lambda status: all(_states(status, name).get("deferred") for name in ("later", "silent")))
-        await serving.make_due()
-        await serving.until(lambda status: all(_states(status, name) == {"delivered": 2} for name in names))
+        await serving.until(
+            lambda status: all(_states(status, name) == {"delivered": 2} for name in names), nudge=serving.make_due
+        )
         for name in names:
             await serving.poll(name)
-    for target in targets.values():
-        await target.stop()
 
     assert [name for name in names if server.mailbox(name).mails] == []
     came = {name: len(target.deliveries) for name, target in targets.items()}
