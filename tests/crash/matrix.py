@@ -4,7 +4,7 @@ import random
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +29,7 @@ from tests.crash.mailboxes import cut_connections, cuts, poison, refuse_then_acc
 from tests.crash.nodes import freeze_majority, freeze_node, kill_leaders
 from tests.crash.points import BROKER_PLACES, LMTP_PLACES, MAILS, PLACES, Place
 from tests.crash.queues import ALARMS, delete_queues, outlast_patience, raise_alarm
-from tests.crash.restored import restore_ledger
+from tests.crash.restored import FORGOTTEN, restore_ledger
 from tests.crash.scene import Drained, Scene
 from tests.crash.service import ROLES
 from tests.servers.cutting import CuttingRelay
@@ -53,6 +53,7 @@ class Fault:
     scene: Callable[[], AbstractContextManager[Scene]]
     play: Callable[[Scene], Drained]
     doubles: int = 0
+    forgets: frozenset[str] = frozenset()  # kinds of what `pps verify` may find in the end
 
 
 class Faults:
@@ -124,7 +125,8 @@ class Faults:
             )
         yield self._one("ledger locked", "local", lock_ledger)
         yield self._one("clock jumps", "local", jump_clock, started=False)
-        yield self._one("ledger restored from a backup", "local", restore_ledger)
+        restored = self._one("ledger restored from a backup", "local", restore_ledger)
+        yield replace(restored, forgets=FORGOTTEN)
 
     def _mailboxes(self) -> Iterator[Fault]:
         for tls in (False, True):

@@ -25,7 +25,7 @@ def play(fault: Fault, tally: Tally) -> None:
     try:
         with fault.scene() as scene:
             tally.add(fault.play(scene), fault.doubles)
-            tally.failures += filter(None, [unaccounted(scene.service.folder)])
+            tally.failures += filter(None, [unaccounted(scene.service.folder, but_for=fault.forgets)])
     except Exception:  # noqa: BLE001 (any exception is a finding)
         tally.failures.append(traceback.format_exc())
 

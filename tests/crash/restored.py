@@ -12,7 +12,7 @@ from tests.crash.scene import ENVIRONMENT, Drained, Scene, held_back, samples
 
 NOTICED: Final = "ledger_restored"
 
-FORGOTTEN: Final = {"blob_without_row"}
+FORGOTTEN: Final = frozenset({"blob_without_row"})
 """What may be told of mail that came after the backup: its blob is there, if it was not done with yet."""
 
 
