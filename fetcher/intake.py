@@ -57,10 +57,13 @@ class Intake:
     renamed: int = 0  # mails whose UIDL names another mail by now: they are new in the next listing
     failure: OSError | None = None  # our own disk's: it ends the session, not the publishing of what is in hand
     _open: set[Incoming] = field(default_factory=set)
-    _policy: RoutingPolicy = field(init=False)  # made and checked once: each mail carries it
+    _made: RoutingPolicy | None = None  # and checked once, for the first mail: each carries it
 
-    def __post_init__(self) -> None:
-        self._policy = self.lease.profile.policy
+    @property
+    def _policy(self) -> RoutingPolicy:
+        if self._made is None:
+            self._made = self.lease.profile.policy
+        return self._made
 
     def incoming(self, pair: Known) -> Incoming:
         """Return the sink for a mail that is about to be retrieved; `take` or `discard` ends it."""

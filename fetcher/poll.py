@@ -87,22 +87,14 @@ class Poll:
     async def _leased(self) -> SessionEnd:
         """Run sessions under a lease that is renewed meanwhile; a lost lease ends them."""
         sessions = asyncio.create_task(self._sessions())
-        renewal = asyncio.create_task(self._renew())
         try:
-            await asyncio.wait({sessions, renewal}, return_when=asyncio.FIRST_COMPLETED)
-            if not sessions.done():
-                raise LeaseLostError
+            while not (await asyncio.wait({sessions}, timeout=RENEW_SECONDS))[0]:
+                if not await self._at.ledger.renew_lease(self._lease) and not sessions.done():
+                    raise LeaseLostError
             return sessions.result()
         finally:
-            for task in (sessions, renewal):
-                task.cancel()
-            await asyncio.gather(sessions, renewal, return_exceptions=True)
-
-    async def _renew(self) -> None:
-        while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            if not await self._at.ledger.renew_lease(self._lease):
-                return
+            sessions.cancel()
+            await asyncio.gather(sessions, return_exceptions=True)
 
     async def _sessions(self) -> SessionEnd:
         """Reopen until the mailbox has nothing more to fetch: a session ends early to bound what an abort repeats."""

@@ -93,6 +93,10 @@ class Session:
         timed = self.at.metrics.timed
         with timed(POLL_SECONDS, "list"):
             todo = await self._list()
+        if not self.end.listed and not self.intake.fetched:  # most polls
+            with timed(POLL_SECONDS, "quit"):
+                await self.connection.quit()
+            return self.end
         self.waiter = self.at.settler.open_waiter(self.lease.profile.target)
         try:
             with timed(POLL_SECONDS, "retrieve"):
