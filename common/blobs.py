@@ -10,7 +10,7 @@ from typing import Final
 KEY: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 """What a key must be: it comes with messages, and becomes a path."""
 
-CHUNK: Final = 256 * 1024
+CHUNK: Final = 512 * 1024
 """The most octets of one chunk."""
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 PART: Final = 5 * 1024 * 1024
 """Octets of a part: S3 takes no smaller ones. A smaller mail is one request."""
 
-RANGE: Final = 8 * CHUNK
+RANGE: Final = 4 * CHUNK
 """Octets that one request reads: a target that takes a mail slowly must not hold a request open."""
 
 CONNECT_SECONDS: Final = 5

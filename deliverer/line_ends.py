@@ -8,6 +8,7 @@ CRLF: Final = b"\r\n"
 MAX_RUN: Final = 64
 """CRs before a LF that still count as one damaged line end; a longer run is text, and isn't held back."""
 
+_BARE_CR: Final = re.compile(rb"\r(?!\n)")
 _BARE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _LINE_END: Final = re.compile(rb"(\r++)(\n?)|\n")
 _TRAILING: Final = re.compile(rb"\r{1,%d}\Z" % MAX_RUN)
@@ -63,7 +64,10 @@ class MaildirEdge:
         """Take the next octets, return what may be written of them."""
         chunk = self._held + chunk
         self._held = chunk[-1:] if chunk.endswith(b"\r") else b""
-        return chunk[: len(chunk) - len(self._held)].replace(CRLF, b"\n")
+        chunk = chunk[: len(chunk) - len(self._held)]
+        if _BARE_CR.search(chunk) is None:  # nearly all mail: twice as fast
+            return chunk.translate(None, b"\r")
+        return chunk.replace(CRLF, b"\n")
 
     def finish(self) -> bytes:
         """Return what is left: a CR that no LF followed."""

@@ -15,7 +15,6 @@ from common.target_url import TargetUrl
 from deliverer.attempt import Attempt
 from deliverer.content import ContentSource
 from deliverer.folder_syncs import FolderSyncs
-from deliverer.line_ends import MaildirEdge
 from deliverer.maildir_file import Found, MailFile, usable
 from deliverer.maildir_folders import MaildirFolders, sync_folder
 from deliverer.maildir_path import Place, base_of, maildir_of
@@ -23,7 +22,7 @@ from deliverer.replies import stored, unaddressable, unwritten
 from deliverer.target import BeforeDot, ClaimLostError, Target, TargetOptions
 from deliverer.trace import delivery_seconds, trace_field
 
-BATCH: Final = 256 * 1024
+BATCH: Final = 512 * 1024
 """Octets that are gathered for one step in a thread: a small mail is one step, from its file to its link."""
 
 QUICK_SECONDS: Final = 5.0
@@ -97,7 +96,7 @@ class MaildirTarget(Target):
             if not file.closed:
                 await self._in_thread(file.close)
 
-    async def _finish(self, file: MailFile, last: bytearray, *, again: bool, before_dot: BeforeDot) -> Found:
+    async def _finish(self, file: MailFile, last: bytes, *, again: bool, before_dot: BeforeDot) -> Found:
         """Write the last octets and link, if the claim is still good; where syncing took long, look at it again."""
         if not await before_dot():
             raise ClaimLostError
@@ -109,17 +108,15 @@ class MaildirTarget(Target):
             found = await self._in_thread(partial(file.link, again=again))
         return found
 
-    async def _write(self, file: MailFile, trace: bytes, content: ContentSource) -> bytearray:
+    async def _write(self, file: MailFile, trace: bytes, content: ContentSource) -> bytes:
         """Write all but the last octets, and return those."""
-        edge = MaildirEdge()
-        gathered = bytearray(edge.feed(trace))
+        gathered = trace
         async with aclosing(content.chunks()) as chunks:
             async for chunk in chunks:
                 if len(gathered) + len(chunk) > BATCH:
                     await self._in_thread(partial(file.write, gathered))
-                    gathered = bytearray()
-                gathered += edge.feed(chunk)
-        gathered += edge.finish()
+                    gathered = b""
+                gathered += chunk
         return gathered
 
     async def _failed(self, error: OSError) -> Attempt:

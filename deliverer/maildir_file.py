@@ -13,6 +13,7 @@ import time
 from enum import Enum, auto
 from typing import Final
 
+from deliverer.line_ends import MaildirEdge
 from deliverer.maildir_folders import Folders, MaildirFolders
 
 _FILE_MODE: Final = 0o600
@@ -47,23 +48,27 @@ class MailFile:
         self._open_folders: Folders | None = None
         self._descriptor: int | None = None
         self._written = False  # there is a file in tmp
+        self._edge = MaildirEdge()
 
     @property
     def _folders(self) -> dict[str, int]:
         assert self._open_folders is not None  # noqa: S101 (opened by the first write; says so to the type checker)
         return self._open_folders.descriptors
 
-    def write(self, data: bytes | bytearray) -> None:
-        """Append octets to the file in tmp. Raises OSError."""
+    def write(self, data: bytes) -> None:
+        """Append octets of the mail to the file in tmp, as a Maildir stores them. Raises OSError."""
+        self._append(self._edge.feed(data))
+
+    def _append(self, data: bytes) -> None:
         if self._descriptor is None:
             self._descriptor = self._open()
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
 
-    def finish(self, data: bytes | bytearray, *, again: bool, until: float) -> Found | None:
+    def finish(self, data: bytes, *, again: bool, until: float) -> Found | None:
         """Write the last octets, make the file durable, and deliver; None, if it is `until` (monotonic) before that."""
-        self.write(data)
+        self._append(self._edge.feed(data) + self._edge.finish())
         assert self._descriptor is not None  # noqa: S101 (opened by the write; says so to the type checker)
         os.fsync(self._descriptor)
         self.fsyncs += 1

@@ -43,6 +43,9 @@ class Sink(Protocol):
     async def write(self, chunk: bytes) -> None:
         """Take the next octets."""
 
+    async def end(self) -> None:
+        """Nothing more comes of it."""
+
     async def discard(self) -> None:
         """Forget them: the mail was cut."""
 
@@ -194,6 +197,7 @@ class Connection:
                     await filling.discard()
                     ended, filling = Retrieved(number, None, NOTHING), None
                     continue
+                await filling.end()
                 ended, filling = Retrieved(number, filling), None
             if ended is not None:
                 if not ahead.confirmed:

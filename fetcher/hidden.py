@@ -43,7 +43,7 @@ async def _is_at_rest(session: "Session", known: KnownMail) -> bool:
     incoming = Incoming(known.mail_id, lambda: blobs.writer(known.mail_id), spool_always=True)
     try:
         async for chunk in blobs.stream(known.mail_id):
-            incoming.digests.add(chunk)
+            incoming.recall(chunk)
     except NoBlobError:
         return False
     if known.digest is not None and known.digest != incoming.digests.whole:

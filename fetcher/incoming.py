@@ -3,6 +3,7 @@
 Octets are counted, hashed and stored as they came; nothing is decoded.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Final
@@ -16,52 +17,72 @@ GATHERED: Final = 256 * 1024
 
 
 class Incoming:
-    """A sink for one raw mail. After `finish`, digests and content are known; until then nothing is kept for good."""
+    """A sink for one raw mail. After `end` its digests are known, after `finish` its content; else nothing is kept.
+
+    What a large mail brings is hashed and written in threads, one piece behind the other, while more of it is read.
+    """
 
     def __init__(self, key: str, open_blob: Callable[[], BlobWriter], *, spool_always: bool) -> None:
         self.digests = Digests()
+        self.size = 0  # octets so far
         self.fetched_at = int(time.time() * 1000)  # for people; the ledger has its own clock
         self.key = key
         self._open_blob = open_blob
         self._inline_limit = -1 if spool_always else MAX_INLINE
-        self._kept = bytearray()  # the mail so far, while it is small; then what was not written yet
+        self._kept = bytearray()  # the mail so far, while it is small; then what was not stored yet
         self._writer: BlobWriter | None = None
-
-    @property
-    def size(self) -> int:
-        """Octets so far."""
-        return self.digests.size
+        self._storing: asyncio.Task[None] | None = None
 
     async def write(self, chunk: bytes) -> None:
         """Take the next octets of the mail; raises OSError."""
-        self.digests.add(chunk)
+        self.size += len(chunk)
         self._kept += chunk
+        if self.size > self._inline_limit and len(self._kept) >= GATHERED:
+            await self._store()
+
+    async def end(self) -> None:
+        """Nothing more comes: the digests are those of the whole mail. Raises OSError."""
         if self.size <= self._inline_limit:
+            self.digests.add(bytes(self._kept))
             return
-        if self._writer is None:
-            self._writer = self._open_blob()
-        if len(self._kept) >= GATHERED:
-            await self._flush()
+        await self._store()
+        await self._stored()
 
     async def finish(self) -> Content:
-        """Return the whole mail as content; a blob is durable then. Raises OSError."""
-        if self._writer is None and self.size <= self._inline_limit:
+        """Return the whole mail, that has come to its end, as content; a blob is durable then. Raises OSError."""
+        if self._writer is None:
             return Inline(data=bytes(self._kept), header_length=len(self.digests.header))
-        if self._writer is None:  # an empty mail that must be a blob
-            self._writer = self._open_blob()
-        await self._flush()
         await self._writer.commit()
         return content_of(self.key, self.digests)
 
-    async def _flush(self) -> None:
-        if self._writer is not None and self._kept:
-            await self._writer.write(bytes(self._kept))
-            self._kept.clear()
+    def recall(self, chunk: bytes) -> None:
+        """Take the next octets of a mail that is a blob already."""
+        self.size += len(chunk)
+        self.digests.add(chunk)
 
     async def discard(self) -> None:
         """Keep nothing of it; after `finish` this changes nothing."""
+        if self._storing is not None:
+            await asyncio.wait({self._storing})
+            if not self._storing.cancelled():
+                self._storing.exception()  # raised to who went on; nobody else hears of it
         if self._writer is not None:
             await self._writer.discard()
+
+    async def _store(self) -> None:
+        """Begin to hash and write what was kept, once the piece before is stored: at most one is under way."""
+        await self._stored()
+        writer = self._writer = self._writer or self._open_blob()
+        octets, self._kept = bytes(self._kept), bytearray()
+        self._storing = asyncio.create_task(self._store_piece(writer, octets))
+
+    async def _store_piece(self, writer: BlobWriter, octets: bytes) -> None:
+        hashing = asyncio.to_thread(self.digests.add, octets)
+        await asyncio.gather(hashing, writer.write(octets))
+
+    async def _stored(self) -> None:
+        if self._storing is not None:
+            await asyncio.shield(self._storing)
 
 
 def content_of(key: str, digests: Digests) -> Blob:

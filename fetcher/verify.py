@@ -106,6 +106,9 @@ class Compared:
         """Take the next octets."""
         self._digests.add(chunk)
 
+    async def end(self) -> None:
+        """See Sink."""
+
     async def discard(self) -> None:
         """Keep nothing: there is nothing to do."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common import s3_blobs
-from common.blobs import BlobStoreError, NoBlobError
+from common.blobs import CHUNK, BlobStoreError, NoBlobError
 from common.config import Service
 from common.connect import checked_blobs, open_blobs
 from common.failures import PpsError
@@ -250,7 +250,7 @@ async def test_a_blob_replaced_while_it_is_read_is_not_mixed(bucket: Bucket) -> 
     store = store_of(bucket)
     await store.put(KEY, b"a" * (s3_blobs.RANGE + 1))
     reading = store.stream(KEY)
-    read = [await anext(reading) for _ in range(8)]
+    read = [await anext(reading) for _ in range(s3_blobs.RANGE // CHUNK)]
     await store.put(KEY, b"b" * (s3_blobs.RANGE + 1))
     with pytest.raises(BlobStoreError, match="was replaced while it was read"):
         await anext(reading)
@@ -286,7 +286,7 @@ async def test_a_range_that_can_t_be_had_later_is_no_end(bucket: Bucket) -> None
     store = store_of(bucket)
     await store.put(KEY, bytes(s3_blobs.RANGE + 1))
     reading = store.stream(KEY)
-    for _ in range(8):
+    for _ in range(s3_blobs.RANGE // CHUNK):
         await anext(reading)
     await store.delete(KEY)
     with pytest.raises(NoBlobError):

@@ -52,6 +52,9 @@ class Collected:
         """Take the next octets."""
         self.octets += chunk
 
+    async def end(self) -> None:
+        """It is all there."""
+
     async def discard(self) -> None:
         """Nothing of it is told."""
         self.octets.clear()

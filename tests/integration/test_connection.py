@@ -43,6 +43,9 @@ class Collected:
         """Take the next octets."""
         self.octets += chunk
 
+    async def end(self) -> None:
+        """It is all there."""
+
     async def discard(self) -> None:
         """Remember that it was cut."""
         self.discarded = True

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from common.folder_blobs import FolderBlobs
 from common.messages import MAX_HEADER, MAX_INLINE, Blob, Inline
 from fetcher.digests import MAX_HASHED_HEADER, Digests, header_hash
-from fetcher.incoming import Incoming
+from fetcher.incoming import GATHERED, Incoming
+from tests.contract.test_folder_blobs import full_disk
 from tests.mails import mail
 
 KEY = "0192f0c1-2345-7abc-8def-0123456789ab"
@@ -28,11 +29,15 @@ def pieces(octets: bytes, size: int) -> Iterator[bytes]:
     return (octets[at : at + size] for at in range(0, len(octets), size))
 
 
-async def arrived(raw: bytes, blobs: FolderBlobs, *, piece: int = 1000, spool_always: bool = False) -> Incoming:
-    """Return a mail that has come in pieces."""
+async def arrived(
+    raw: bytes, blobs: FolderBlobs, *, piece: int = 1000, spool_always: bool = False, whole: bool = True
+) -> Incoming:
+    """Return a mail that has come in pieces, to its end if it is `whole`."""
     incoming = Incoming(KEY, lambda: blobs.writer(KEY), spool_always=spool_always)
     for chunk in pieces(raw, piece):
         await incoming.write(chunk)
+    if whole:
+        await incoming.end()
     return incoming
 
 
@@ -60,10 +65,10 @@ async def test_small_mail_stays_in_memory(blobs: FolderBlobs, raw: bytes) -> Non
     assert not await blobs.exists(KEY)
 
 
+@pytest.mark.parametrize("raw", [mail(size=MAX_INLINE + 1), mail(size=3 * GATHERED), mail(size=3 * GATHERED + 1)])
 @pytest.mark.parametrize("piece", [1, 1000, MAX_INLINE, MAX_INLINE + 1])
-async def test_large_mail_becomes_a_blob(blobs: FolderBlobs, piece: int) -> None:
-    """One octet over the limit, in whatever pieces: nothing is visible before the end, and all of it after."""
-    raw = mail(size=MAX_INLINE + 1)
+async def test_large_mail_becomes_a_blob(blobs: FolderBlobs, raw: bytes, piece: int) -> None:
+    """In whatever pieces: nothing is visible before the end, and all of it after."""
     incoming = await arrived(raw, blobs, piece=piece)
     assert not await blobs.exists(KEY)
 
@@ -71,6 +76,7 @@ async def test_large_mail_becomes_a_blob(blobs: FolderBlobs, piece: int) -> None
 
     assert content == Blob(key=KEY, size=len(raw), header=raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
     assert await stored(blobs) == raw
+    assert incoming.digests.whole == hashlib.sha256(raw).digest()
 
 
 @pytest.mark.parametrize("raw", [mail(), b""])
@@ -84,7 +90,7 @@ async def test_with_blob_custody_every_mail_is_a_blob(blobs: FolderBlobs, raw: b
 
 async def test_a_discarded_mail_leaves_nothing(blobs: FolderBlobs, tmp_path: Path) -> None:
     """Cut while it streamed; but what is finished stays."""
-    cut = await arrived(mail(size=MAX_INLINE * 2), blobs)
+    cut = await arrived(mail(size=GATHERED * 2), blobs, whole=False)
     await cut.discard()
     assert not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
 
@@ -92,6 +98,19 @@ async def test_a_discarded_mail_leaves_nothing(blobs: FolderBlobs, tmp_path: Pat
     await whole.finish()
     await whole.discard()
     assert await blobs.exists(KEY)
+
+
+async def test_a_piece_that_could_not_be_written_is_told_at_the_next(blobs: FolderBlobs, tmp_path: Path) -> None:
+    """What follows is not taken for whole, and nothing of it stays."""
+    raw = mail(size=GATHERED)
+    incoming = Incoming(KEY, lambda: blobs.writer(KEY), spool_always=False)
+    with full_disk(4096):
+        await incoming.write(raw)
+        with pytest.raises(OSError, match="File too large"):
+            await incoming.write(raw)
+
+    await incoming.discard()
+    assert not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
 
 
 async def test_a_header_over_the_limit_is_cut_and_marked(blobs: FolderBlobs) -> None:
