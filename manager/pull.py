@@ -5,6 +5,7 @@ Alone, it runs every role itself; beside a running service, it sets the profiles
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ from manager.profiles import known_profiles
 from manager.service import compose
 
 LOOK_SECONDS: Final = 0.2
+"""How often it is looked how the profiles stand; at first ten times as often, for a pull that takes a moment."""
+
 SETTLE_SECONDS: Final = 60.0
 """How long deliveries that are under way may take after the session closed."""
 
@@ -84,7 +87,7 @@ async def pull(
 
 
 class Watch:
-    """Looks at the pulled profiles, for all who wait for them together: one look serves all for LOOK_SECONDS."""
+    """Looks at the pulled profiles, for all who wait for them together: one look serves all for `pace` seconds."""
 
     def __init__(self, ledger: Ledger, names: Sequence[str], progress: Progress | None, *, since: int) -> None:
         self.ledger = ledger
@@ -94,18 +97,24 @@ class Watch:
         self._looking = asyncio.Lock()
         self._seen: dict[str, Pulling] = {}
         self._seen_at = 0.0
+        self._began = time.monotonic()
+
+    @property
+    def pace(self) -> float:
+        """Seconds between two looks."""
+        return min(LOOK_SECONDS, max(LOOK_SECONDS / 10, (time.monotonic() - self._began) / 10))
 
     async def look(self, name: str) -> Pulling:
-        """Return how a profile stands, at most LOOK_SECONDS ago."""
+        """Return how a profile stands, at most `pace` seconds ago."""
         async with self._looking:
-            if asyncio.get_running_loop().time() - self._seen_at >= LOOK_SECONDS:
+            if time.monotonic() - self._seen_at >= self.pace:
                 await self._look()
         return self._seen[name]
 
     async def _look(self) -> None:
         found = await read_pulling(LedgerReader(self.ledger), self.since)
         self._seen = {name: found[name] for name in self._names if name in found}
-        self._seen_at = asyncio.get_running_loop().time()
+        self._seen_at = time.monotonic()
         if self._progress is not None:
             self._progress(self._seen)
 
@@ -207,7 +216,7 @@ async def _polled(watch: Watch, name: str, began: int) -> Pulling:
             return replace(profile, last_result="held", last_error=f"not polled now: {profile.held}")
         if not profile.polling and profile.read_at > began + UNNOTICED_SECONDS * 1000:
             raise PpsError(f"{name} is due, but nobody polls it: is `pps run` or `pps fetcher` at work on this ledger?")
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(watch.pace)
 
 
 async def _settled(watch: Watch, target: str, profile: Pulling) -> Pulling:
@@ -216,7 +225,7 @@ async def _settled(watch: Watch, target: str, profile: Pulling) -> Pulling:
     while profile.mails.get("fetched", 0) or profile.pending:
         if target in await watch.ledger.paused_targets() or asyncio.get_running_loop().time() >= until:
             break
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(watch.pace)
         profile = await watch.look(profile.name)
     return profile
 

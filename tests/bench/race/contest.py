@@ -110,8 +110,8 @@ class Contest:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return what all programs are started with: a home of their own."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PPS_", "XDG_"))}
+    """Return what all programs are started with: a home of their own, and Python as it is by default."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PPS_", "XDG_", "PYTHON"))}
     return {**clean, "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state"), "BENCH_PASSWORD": PASSWORD}
 
 
