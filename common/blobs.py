@@ -3,7 +3,7 @@
 import errno
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -74,7 +74,7 @@ class BlobStore(ABC):
             await writer.discard()
 
     @abstractmethod
-    def stream(self, key: str) -> AsyncIterator[bytes]:
+    def stream(self, key: str) -> AsyncGenerator[bytes, None]:
         """Yield the blob in chunks of at most CHUNK octets; raise NoBlobError."""
 
     @abstractmethod

@@ -10,7 +10,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Final, ParamSpec, TypeVar
@@ -47,14 +47,15 @@ class FolderBlobs(BlobStore):
             raise ValueError(f"not a blob's key: {key!r}")
         return _FolderWriter(self, path, self._root / _UNFINISHED / f"{key}.{uuid4().hex}")
 
-    async def stream(self, key: str) -> AsyncIterator[bytes]:
+    async def stream(self, key: str) -> AsyncGenerator[bytes, None]:
         """See BlobStore."""
         file = await self._opened(key)
         try:
             while chunk := await self.in_thread(file.read, CHUNK):
                 yield chunk
         finally:
-            await self.in_thread(file.close)  # waits, in its thread, for a read that was cancelled
+            # Waits, in its thread, for a read that was cancelled; who is cancelled again must not take it back.
+            await asyncio.shield(asyncio.wrap_future(self._threads.submit(file.close)))
 
     async def exists(self, key: str) -> bool:
         """See BlobStore."""

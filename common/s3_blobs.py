@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -77,7 +77,7 @@ class S3Blobs(BlobStore):
         store = await self._store()
         await self.ask("s3:PutObject", obstore.put_async(store, key, data, use_multipart=False))
 
-    async def stream(self, key: str) -> AsyncIterator[bytes]:
+    async def stream(self, key: str) -> AsyncGenerator[bytes, None]:
         """See BlobStore. Each range is a request of its own, of the object that the first one found."""
         start, size, tag = 0, 1, None
         while start < size:

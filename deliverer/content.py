@@ -61,12 +61,9 @@ class ContentSource:
         if isinstance(self._content, Inline):
             yield self._content.data
             return
-        stream = self._blobs.stream(self._content.key)
         try:
-            async for chunk in stream:
-                yield chunk
+            async with aclosing(self._blobs.stream(self._content.key)) as stream:
+                async for chunk in stream:
+                    yield chunk
         except OSError as error:
             raise ContentUnavailableError(error.strerror or type(error).__name__) from error
-        finally:
-            if isinstance(stream, AsyncGenerator):
-                await stream.aclose()

@@ -1,6 +1,7 @@
 """What becomes of a mail once its end is certain: blob -> ledger -> publish, confirmed; and what a crash costs."""
 
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -126,8 +127,9 @@ class Intake:
         old, incoming.key = incoming.key, new_id()
         writer = self.at.blobs.writer(incoming.key)
         try:
-            async for chunk in self.at.blobs.stream(old):
-                await writer.write(chunk)
+            async with aclosing(self.at.blobs.stream(old)) as stream:
+                async for chunk in stream:
+                    await writer.write(chunk)
             await writer.commit()
         finally:
             await writer.discard()

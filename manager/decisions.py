@@ -7,7 +7,7 @@ import asyncio
 import getpass
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -81,8 +81,9 @@ async def header_of(config: Config, mail_id: str) -> bytes | None:
     """Return a mail's header block, if its bytes are in the blob store; else the remote server alone has it."""
     head = bytearray()
     try:
-        async with asyncio.timeout(BLOB_SECONDS):
-            async for chunk in open_blobs(config.service, config.base).stream(mail_id):
+        blobs = open_blobs(config.service, config.base)
+        async with asyncio.timeout(BLOB_SECONDS), aclosing(blobs.stream(mail_id)) as stream:
+            async for chunk in stream:
                 head += chunk
                 if len(head) > MAX_HEADER:
                     break

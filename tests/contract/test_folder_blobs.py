@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from common.config import Service
 from common.connect import open_blobs
-from common.folder_blobs import FolderBlobs
+from common.folder_blobs import THREADS, FolderBlobs
 from tests.command import ROOT
 from tests.contract.blob_places import KEY, MAIL, OTHER, content
 
@@ -32,6 +33,11 @@ def store(tmp_path: Path) -> FolderBlobs:
 def files(folder: Path) -> list[str]:
     """Return the paths of all files below a folder."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def open_files() -> list[Path]:
+    """Return what this process has open."""
+    return [descriptor.resolve() for descriptor in Path("/proc/self/fd").iterdir()]
 
 
 @contextmanager
@@ -89,6 +95,24 @@ async def test_a_stream_that_is_given_up_while_it_opens_leaves_no_file_open(stor
     ended.register(writing, 0)
     assert await asyncio.to_thread(ended.poll, 10_000) == [(writing, select.POLLERR)]
     os.close(writing)
+
+
+async def test_who_is_cancelled_as_a_stream_closes_leaves_no_file_open(store: FolderBlobs) -> None:
+    """As a worker is that stops: all threads are busy, so that the closing waits for one."""
+    await store.put(KEY, MAIL)
+    stream = store.stream(KEY)
+    await anext(stream)
+    go_on = threading.Event()
+    busy = [asyncio.ensure_future(store.in_thread(go_on.wait)) for _ in range(THREADS)]
+    closing = asyncio.create_task(stream.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+
+    go_on.set()
+    await asyncio.gather(*busy, store.exists(KEY))
+    assert store.path(KEY) not in open_files()
 
 
 @pytest.mark.parametrize("key", ["", "../../etc/passwd", KEY.upper(), KEY + "\n", KEY[:-1] + "/", "." * 36])
