@@ -15,7 +15,6 @@ from common.profile import Auth, Tls
 from common.secrets import Secret
 from fetcher.ahead import SHORT_WINDOW, WINDOWS, Ahead
 from fetcher.dialogue import Dialogue, open_dialogue
-from fetcher.legacy import explained
 from fetcher.link import Link
 from fetcher.pop3 import (
     Capabilities,
@@ -28,10 +27,11 @@ from fetcher.pop3 import (
     parse_uidls,
     refusal,
 )
+from fetcher.second_look import explained
 from fetcher.sign_in import Account, SignIn
 from fetcher.silence import patience, tls_wanted, waits_for_tls
 from fetcher.streams import Limits, upgraded
-from fetcher.tls import LegacyTlsError, check_fingerprint, client_context, is_loopback, needs_encryption
+from fetcher.tls import RefusedTlsError, check_fingerprint, client_context, is_loopback, needs_encryption
 
 NOTHING: Final = Status(ok=False, text="+OK, and then nothing")
 """What an empty mail is: no mail has not even a header, so the server has it and doesn't show it."""
@@ -82,7 +82,7 @@ class Connection:
         limits = limits or Limits()
         try:
             return await cls._opened(link, limits, memory or HostMemory())
-        except LegacyTlsError as error:
+        except RefusedTlsError as error:
             raise await explained(error, link, limits) from error
 
     @classmethod

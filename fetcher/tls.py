@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import ipaddress
 import ssl
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Final
 
@@ -70,9 +71,8 @@ def check_fingerprint(trust: Trust, connection: ssl.SSLObject | None, server: Se
     """Raise PollError unless the server's certificate is a pinned one, where any is pinned."""
     if not trust.fingerprints:
         return
-    certificate = None if connection is None else connection.getpeercert(binary_form=True)
-    found = hashlib.sha256(certificate or b"").hexdigest()
-    if certificate is None or not any(hmac.compare_digest(found, pinned) for pinned in trust.fingerprints):
+    found = None if connection is None else fingerprint_of(connection)
+    if found is None or not any(hmac.compare_digest(found, pinned) for pinned in trust.fingerprints):
         raise PollError(
             PollResult.TLS,
             f"{server}: its certificate is not the one that fingerprint names, but sha256:{found}: "
@@ -80,10 +80,16 @@ def check_fingerprint(trust: Trust, connection: ssl.SSLObject | None, server: Se
         )
 
 
+def fingerprint_of(connection: ssl.SSLObject) -> str | None:
+    """Return the SHA-256 of the server's certificate, None where it showed none."""
+    certificate = connection.getpeercert(binary_form=True)
+    return None if certificate is None else hashlib.sha256(certificate).hexdigest()
+
+
 def handshake_failure(error: ssl.SSLError, server: Server, *, at_once: bool) -> PollError:
     """Return what a failed handshake means to whoever configured the server; `at_once`: with the first octet."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return PollError(PollResult.TLS, f"{server}: {_distrust(error, server)}")
+        return _distrust(error, server)
     if error.reason in LEGACY:
         return LegacyTlsError(server, error.reason or "")
     if at_once:
@@ -92,19 +98,52 @@ def handshake_failure(error: ssl.SSLError, server: Server, *, at_once: bool) -> 
     return PollError(PollResult.TLS, f"{server}: the TLS handshake failed: {error.reason}")
 
 
-class LegacyTlsError(PollError):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What a server shows to whoever verifies nothing."""
+
+    encryption: str  # version and cipher
+    fingerprint: str  # SHA-256 of its certificate, 64 lower-case digits
+
+
+class RefusedTlsError(PollError, ABC):
+    """A server that we won't speak to: a second look at it may tell what to mend."""
+
+    def __init__(self, server: Server, reason: str, text: str) -> None:
+        super().__init__(PollResult.TLS, f"{server}: {text}")
+        self.server = server
+        self.reason = reason
+
+    @abstractmethod
+    def seen(self, shown: Shown) -> PollError:
+        """Return the same error with what that look showed."""
+
+
+class LegacyTlsError(RefusedTlsError):
     """A server whose TLS is too old or too weak for us; `offered` is what it has, where we found out."""
 
     def __init__(self, server: Server, reason: str, offered: str | None = None) -> None:
         has = f"it offers {offered}" if offered else "what it offers is older or weaker"
         asks = "PPS asks for TLS 1.2 or newer with keys of 2048 bits: its operator must bring it up to date"
-        super().__init__(PollResult.TLS, f"{server}: the TLS handshake failed ({reason}): {has}; {asks}")
-        self.server = server
-        self.reason = reason
+        super().__init__(server, reason, f"the TLS handshake failed ({reason}): {has}; {asks}")
 
-    def offering(self, offered: str) -> "LegacyTlsError":
-        """Return the same error with what the server was found to offer."""
-        return LegacyTlsError(self.server, self.reason, offered)
+    def seen(self, shown: Shown) -> "LegacyTlsError":
+        """See RefusedTlsError."""
+        return LegacyTlsError(self.server, self.reason, shown.encryption)
+
+
+class UntrustedError(RefusedTlsError):
+    """A certificate of nobody that we know; `fingerprint` is its own, where we found out."""
+
+    def __init__(self, server: Server, reason: str, fingerprint: str | None = None) -> None:
+        trusting = "if you trust it, name the issuer's certificate in ca, or its own SHA-256 in fingerprint"
+        told = f", {fingerprint}, if that is what its operator says" if fingerprint else ""
+        super().__init__(server, reason, f"its certificate is not trusted ({reason}): {trusting}{told}")
+        self.fingerprint = fingerprint
+
+    def seen(self, shown: Shown) -> "UntrustedError":
+        """See RefusedTlsError."""
+        return UntrustedError(self.server, self.reason, shown.fingerprint)
 
 
 def lax_context() -> ssl.SSLContext:
@@ -117,17 +156,16 @@ def lax_context() -> ssl.SSLContext:
     return context
 
 
-def _distrust(error: ssl.SSLCertVerificationError, server: Server) -> str:
+def _distrust(error: ssl.SSLCertVerificationError, server: Server) -> PollError:
     if error.verify_code in {_WRONG_NAME, _WRONG_IP}:
-        return f"its certificate is for another name than {server.host}: write the name that the certificate has"
-    if error.verify_code == _EXPIRED:
-        return "its certificate has expired: only the server's operator can mend that"
-    if error.verify_code in _WEAK:
-        return f"its certificate is too weak ({error.verify_message}): only the server's operator can mend that"
-    return (
-        f"its certificate is not trusted ({error.verify_message}): if you trust it, name the issuer's certificate in "
-        "ca, or its own SHA-256 in fingerprint"
-    )
+        text = f"its certificate is for another name than {server.host}: write the name that the certificate has"
+    elif error.verify_code == _EXPIRED:
+        text = "its certificate has expired: only the server's operator can mend that"
+    elif error.verify_code in _WEAK:
+        text = f"its certificate is too weak ({error.verify_message}): only the server's operator can mend that"
+    else:
+        return UntrustedError(server, error.verify_message)
+    return PollError(PollResult.TLS, f"{server}: {text}")
 
 
 def needs_encryption(tls: Tls, peer: str | None) -> bool:

@@ -136,7 +136,7 @@ def _chosen(config: Config, names: Sequence[str], added: Sequence[Profile]) -> l
             mend = f"`pps profile enable {profile.name}`" if profile in added else "set enabled = true to pull it"
             raise UsageError(f'{config.path}: profile "{profile.name}" is disabled: {mend}')
     if not chosen:
-        raise UsageError(f"{config.path}: there is no enabled [[profile]] to pull")
+        raise UsageError(f"{config.path}: there is no enabled [[profile]] to pull: `pps profile add` asks for one")
     return chosen
 
 

@@ -13,6 +13,7 @@ from manager.cli.profile import NameArgument, StdinOption, tell_left_behind
 
 if TYPE_CHECKING:
     from common.config import Config
+    from common.failures import PpsError
     from common.profile import Profile
     from common.secrets import Secret
 
@@ -82,8 +83,10 @@ def add(  # noqa: PLR0913 (one parameter an option)
     profile = _settings(answers)
     if trial is None:
         trial = on_terminal() and agreed("Try it now, before it is saved? No mail is touched.", default=True)
-    while trial and not _works(checked, profile, typed):
-        if agreed("Change the answers, and try again?", default=True):
+    while trial and (failure := _failure(checked, profile, typed)) is not None:
+        if _trusted(failure, answers):
+            profile = _settings(answers)
+        elif agreed("Change the answers, and try again?", default=True):
             typed = _ask_again(checked, answers) or typed
             profile = _settings(answers)
         elif agreed("Save it nevertheless?", default=False):
@@ -100,7 +103,7 @@ def _require_new(config: "Config", name: str) -> None:
     asyncio.run(require_new(config, name))
 
 
-def _works(config: "Config", profile: "Profile", typed: "Secret | None") -> bool:
+def _failure(config: "Config", profile: "Profile", typed: "Secret | None") -> "PpsError | None":
     """Try a profile before it is saved, and tell what was found. Raises PpsError where nobody is there to decide."""
     from common.failures import PpsError
     from manager.cli.profile_trial import tell
@@ -112,7 +115,19 @@ def _works(config: "Config", profile: "Profile", typed: "Secret | None") -> bool
         if not on_terminal():
             raise
         typer.echo(f"  {error}", err=True)
+        return error
+    return None
+
+
+def _trusted(failure: "PpsError", answers: dict[str, Any]) -> bool:
+    """Whether the trial failed for a certificate that is to be trusted from now on, and no other."""
+    from fetcher.tls import UntrustedError
+
+    if not isinstance(failure, UntrustedError) or failure.fingerprint is None:
         return False
+    if not agreed("Trust this certificate from now on, and none but it?", default=False):
+        return False
+    answers["fingerprint"] = [failure.fingerprint]
     return True
 
 

@@ -114,7 +114,7 @@ SURROUNDINGS: Final = (
     BadInput(
         name="nothing to pull",
         arguments=("pull",),
-        prints="pps.toml: there is no enabled [[profile]] to pull",
+        prints="pps.toml: there is no enabled [[profile]] to pull: `pps profile add` asks for one",
         set_up=_no_profile,
     ),
     BadInput(

@@ -114,6 +114,33 @@ def test_what_does_not_work_is_answered_again(mailbox: Mailbox, tmp_path: Path) 
     only_line(taken, 2, 'there is a profile "second" already: `pps profile edit second`, or another name')
 
 
+def test_a_certificate_that_nobody_vouches_for_is_trusted_on_a_person_s_word(mailbox: Mailbox, tmp_path: Path) -> None:
+    """It is shown, and pinned after a yes: neither by itself nor by Enter."""
+    there = installation(tmp_path)
+    server = f"127.0.0.1 {mailbox.dovecot.pop3s_port}s"
+    certificates = mailbox.dovecot.certificates
+    assert certificates is not None
+
+    with Terminal(tmp_path, "profile", "add", "office", "--server", server, "--user", mailbox.user) as terminal:
+        terminal.answer("Password", mailbox.password)
+        terminal.answer("Local domains", "")
+        terminal.answer("Local user who gets the mail: ", "ann")
+        terminal.answer("Try it now", "")
+        terminal.answer("Trust this certificate from now on, and none but it? [y/N]", "")
+        terminal.answer("Change the answers, and try again? [Y/n]", "")
+        terminal.answer(f"[{server}]: ", "")
+        terminal.answer(f"[{mailbox.user}]: ", "")
+        terminal.answer("Another password? [y/N]", "")
+        terminal.answer("Local domains", "")
+        terminal.answer("Local user who gets the mail [ann]: ", "")
+        terminal.answer("Trust this certificate from now on, and none but it? [y/N]", "y")
+        code = terminal.end()
+
+    assert (code, "No mail was fetched or deleted." in terminal.shown) == (0, True), terminal.shown
+    assert terminal.shown.count(certificates.fingerprint) == 2
+    assert listed(there)["office"]["fingerprint"] == [certificates.fingerprint]
+
+
 def test_what_is_on_a_mailbox_of_the_file_is_not_enabled(mailbox: Mailbox, tmp_path: Path) -> None:
     """The file's profile may not be in the ledger yet: the next start would refuse the whole file."""
     there = installation(tmp_path)

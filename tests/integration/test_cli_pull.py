@@ -228,7 +228,7 @@ def _read(descriptor: int) -> bytes:
         (["office", "--keep"], "pull: either NAMEs of the file's profiles, or --server and its options"),
         (["ofice"], 'pps.toml: no profile "ofice": did you mean "office"?'),
         (["office"], 'pps.toml: profile "office" is disabled: set enabled = true to pull it'),
-        ([], "pps.toml: there is no enabled [[profile]] to pull"),
+        ([], "pps.toml: there is no enabled [[profile]] to pull: `pps profile add` asks for one"),
     ],
 )
 def test_wrong_use_is_one_line_and_touches_nothing(tmp_path: Path, arguments: list[str], line: str) -> None:

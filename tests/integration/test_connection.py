@@ -282,8 +282,10 @@ async def test_a_plain_port_with_the_s(dovecot: Dovecot) -> None:
 
 
 async def test_an_untrusted_certificate(dovecot: Dovecot) -> None:
-    """By STLS and at once: the key that would trust it is named."""
+    """By STLS and at once: the keys that would trust it are named, and what one of them would say."""
     dovecot.start()
+    certificates = dovecot.certificates
+    assert certificates is not None
     for server, tls in (
         (f"127.0.0.1 {dovecot.pop3_port}", Tls.STARTTLS),
         (f"127.0.0.1 {dovecot.pop3s_port}s", Tls.AUTO),
@@ -292,7 +294,8 @@ async def test_an_untrusted_certificate(dovecot: Dovecot) -> None:
         assert error.result is PollResult.TLS
         assert str(error) == (
             f"{server}: its certificate is not trusted (unable to get local issuer certificate): "
-            "if you trust it, name the issuer's certificate in ca, or its own SHA-256 in fingerprint"
+            "if you trust it, name the issuer's certificate in ca, or its own SHA-256 in fingerprint, "
+            f"{certificates.fingerprint}, if that is what its operator says"
         )
 
 

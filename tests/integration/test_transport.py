@@ -1,6 +1,5 @@
 """The way to a server: pinned certificates, client certificates, SNI, IPv6, SOCKS5 proxies, and TLS that is too old."""
 
-import hashlib
 import ssl
 import warnings
 from collections.abc import AsyncIterator
@@ -61,12 +60,6 @@ async def failure(link: Link) -> str:
     return str(raised.value)
 
 
-def fingerprint(certificates: Certificates) -> str:
-    """Return what `openssl x509 -fingerprint -sha256` prints, in lower case and without colons."""
-    leaf = certificates.chain.read_text().partition("-----END CERTIFICATE-----")
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(leaf[0] + leaf[1])).hexdigest()
-
-
 def context_of(certificates: Certificates) -> ssl.SSLContext:
     """Return a server's context."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -90,7 +83,7 @@ def ways(dovecot: Dovecot) -> list[tuple[str, Tls]]:
 
 async def test_a_pinned_certificate_needs_no_issuer(mailbox: Mailbox) -> None:
     """By STLS and at once; several may be pinned, so that the next one is known before the server changes."""
-    pinned = fingerprint(certificates_of(mailbox.dovecot))
+    pinned = certificates_of(mailbox.dovecot).fingerprint
     for server, tls in ways(mailbox.dovecot):
         link = Link(server=parse_server(server), tls=tls, trust=Trust(fingerprints=(ELSEWHERE, pinned)))
         async with opened(link) as connection:
@@ -111,7 +104,7 @@ async def test_another_certificate_than_the_pinned_one_is_told_nothing(
         assert server.commands == ([] if implicit else ["CAPA", "STLS"])
     assert said == (
         f"{server.server}: its certificate is not the one that fingerprint names, but "
-        f"sha256:{fingerprint(certificates)}: find out from its operator whether it was renewed"
+        f"sha256:{certificates.fingerprint}: find out from its operator whether it was renewed"
     )
 
 
@@ -120,7 +113,7 @@ async def test_with_ca_as_well_issuer_name_and_fingerprint_must_hold(tmp_path: P
     (tmp_path / "other").mkdir()
     certificates, other = issue(tmp_path), issue(tmp_path / "other")
     async with Pop3Server(context=context_of(certificates), implicit_tls=True) as server:
-        where, pinned = parse_server(server.server), fingerprint(certificates)
+        where, pinned = parse_server(server.server), certificates.fingerprint
         async with opened(Link(server=where, trust=Trust(ca=str(certificates.ca), fingerprints=(pinned,)))):
             pass
         wrong_pin = await failure(Link(server=where, trust=Trust(ca=str(certificates.ca), fingerprints=(ELSEWHERE,))))

@@ -1,5 +1,7 @@
 """A private certificate authority for TLS tests, and one server certificate for localhost and 127.0.0.1."""
 
+import hashlib
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,12 @@ class Certificates:
     ca: Path
     chain: Path
     key: Path
+
+    @property
+    def fingerprint(self) -> str:
+        """What `openssl x509 -fingerprint -sha256` prints, in lower case and without colons."""
+        leaf = self.chain.read_text().partition("-----END CERTIFICATE-----")
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(leaf[0] + leaf[1])).hexdigest()
 
 
 def issue(folder: Path, *names: str) -> Certificates:
