@@ -7,6 +7,7 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from typing import Final
 
+from common.counted import counted
 from common.ledger.notices import Kind, Notice
 from common.notice import NOTICE_FIELD
 
@@ -41,7 +42,7 @@ def mail_of(notices: Sequence[Notice], *, recipient: str, installation: str, mai
     message["From"] = f'"POP3 Pull Service" <pps@{recipient.rpartition("@")[2] if "@" in recipient else "localhost"}>'
     if recipient.isascii():
         message["To"] = recipient
-    message["Subject"] = f"PPS: {count} thing{'' if count == 1 else 's'} to look at"
+    message["Subject"] = f"PPS: {counted(count, 'thing')} to look at"
     message["Date"] = format_datetime(datetime.fromtimestamp(at // 1000, UTC))
     message["Message-ID"] = f"<{mail_id}@{installation}.pps.invalid>"
     message["Auto-Submitted"] = "auto-generated"

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import Any, Final
 
+from common.counted import counted
 from common.ledger.standing import Standing, TargetStanding
 from manager.pull import GOOD, Pulled, PullReport
 
@@ -35,7 +36,7 @@ def closing_line(report: PullReport) -> str:
     if total == 0:
         return "no mail"
     told = ", ".join(f"{count} {words}" for words, count in counts.items() if count)
-    return f"{total} mail{'s' * (total != 1)}: {told}"
+    return f"{counted(total, 'mail')}: {told}"
 
 
 def complaints(report: PullReport, standing: Standing, targets: Collection[str]) -> list[str]:

@@ -6,6 +6,7 @@ import json
 
 import typer
 
+from common.counted import counted
 from manager.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 
@@ -24,5 +25,6 @@ def doctor(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
         typer.echo(json.dumps({"checks": [dataclasses.asdict(check) for check in found], **counts}))
     else:
         print_table(["", "check", "found"], [[check.grade, check.area, check.says] for check in found])
-        typer.echo(f"{counts[Grade.PROBLEM]} problems, {counts[Grade.WARNING]} warnings, {counts[Grade.OK]} well")
+        bad = f"{counted(counts[Grade.PROBLEM], 'problem')}, {counted(counts[Grade.WARNING], 'warning')}"
+        typer.echo(f"{bad}, {counts[Grade.OK]} well")
     return 1 if counts[Grade.PROBLEM] else 0

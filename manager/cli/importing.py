@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from common.counted import counted
 from manager.cli.options import JsonOption
 
 if TYPE_CHECKING:
@@ -48,12 +49,8 @@ def _print(made: "Document", written: list[Path]) -> None:
         typer.echo(f"wrote {path}")
     for remark in made.remarks:
         typer.echo(str(remark), err=True)
-    counts = f"{made.profiles} profile{_s(made.profiles)}, {len(made.remarks)} remark{_s(len(made.remarks))}"
+    counts = f"{counted(made.profiles, 'profile')}, {counted(len(made.remarks), 'remark')}"
     typer.echo(f"{counts}: read both before you use them", err=True)
-
-
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"
 
 
 def _print_json(made: "Document", written: list[Path]) -> None:

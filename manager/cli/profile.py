@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from common.counted import counted
 from manager.cli.asking import agreed, ask_password, on_terminal, password_from_stdin
 from manager.cli.completion import complete_profile
 from manager.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
@@ -143,9 +144,7 @@ def sync(
         return 0
     tell_left_behind(left)
     count = len(checked.profiles)
-    typer.echo(
-        f"{count} profile{'' if count == 1 else 's'} of {checked.path} {'is' if count == 1 else 'are'} in the ledger"
-    )
+    typer.echo(f"{counted(count, 'profile')} of {checked.path} {'is' if count == 1 else 'are'} in the ledger")
     if behind:
         typer.echo("[service] and [target.NAME], if they changed too, take effect with `pps reload`", err=True)
     return 0
@@ -181,7 +180,7 @@ def reseal(*, config: ConfigOption = DEFAULT_CONFIG) -> int:
     from manager.profile_changes import reseal as reseal_all
 
     count = asyncio.run(reseal_all(load_config(config)))
-    typer.echo(f"{count} stored secret{'' if count == 1 else 's'} encrypted under the newest key: older keys may go")
+    typer.echo(f"{counted(count, 'stored secret')} encrypted under the newest key: older keys may go")
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from common.counted import counted
 from manager.cli import choosing
 from manager.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
@@ -239,7 +240,7 @@ def _carry_out(  # noqa: PLR0913 (two are options of every command)
         typer.echo(json.dumps(done | {"items": [document_of(item) for item in items]}))
     elif dry_run:
         _print_counts(decided)
-        typer.echo(f"{_many(len(items))}: nothing was done")
+        typer.echo(f"{counted(len(items), 'item')}: nothing was done")
     else:
         typer.echo(_told(decided, wish))
     return 0 if items and (dry_run or decided.done) else 1
@@ -249,11 +250,7 @@ def _told(decided: "Decided", wish: "Wish") -> str:
     if not decided.items:
         return "nothing that fits waits"
     late = len(decided.items) - decided.done
-    return f"{_many(decided.done)}: {wish.verb}" + (f"; {late} no longer waited" if late else "")
-
-
-def _many(count: int) -> str:
-    return f"{count} item{'' if count == 1 else 's'}"
+    return f"{counted(decided.done, 'item')}: {wish.verb}" + (f"; {late} no longer waited" if late else "")
 
 
 def _agreed(count: int) -> bool:
@@ -261,7 +258,7 @@ def _agreed(count: int) -> bool:
 
     if not sys.stdin.isatty():
         raise UsageError("discard: nobody is there to ask: add --yes to throw it away unasked")
-    return typer.confirm(f"Throw away {_many(count)}? The remote copies will be deleted", err=True)
+    return typer.confirm(f"Throw away {counted(count, 'item')}? The remote copies will be deleted", err=True)
 
 
 def _found(path: Path, wanted: "Stuck") -> list["StuckItem"]:

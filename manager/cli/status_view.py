@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
+from common.counted import counted
 from common.ledger.standing import ProfileStanding, Standing, TargetStanding, Waiting
 from manager.cli.moments import age, iso
 from manager.cli.queues_view import document_of as queues_document
@@ -42,7 +43,7 @@ def _headline(found: Overview) -> str:
     flow, at = found.standing.flow, found.standing.at
     if not found.standing.profiles:
         return "the ledger knows no profile yet: `pps run`, `pps fetcher` and `pps pull` read them from the file"
-    done = f"{flow.last_day} mail{'s' * (flow.last_day != 1)} done in 24 h, {flow.last_hour} in the last hour"
+    done = f"{counted(flow.last_day, 'mail')} done in 24 h, {flow.last_hour} in the last hour"
     last = "none yet" if flow.last_at is None else f"the last {age(at, flow.last_at)} ago"
     return f"{'mail flows' if found.flowing else 'mail does not flow'}: {done}, {last}"
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
+from common.counted import counted
 from manager.cli.moments import iso
 from manager.cli.tables import Block, Line, Rows
 from manager.verify.account import Account, Kind, Report
@@ -102,7 +103,7 @@ def _of_blobs(report: Report) -> Iterator[str]:
 
 
 def _end(report: Report) -> str:
-    took = f"{report.mails} mail{'s' * (report.mails != 1)} in {report.seconds:.1f} s"
+    took = f"{counted(report.mails, 'mail')} in {report.seconds:.1f} s"
     if report.total:
         more = f"; the first {SHOWN} are shown" if report.total > SHOWN else ""
         return f"{report.total} that must not be, of {took}{more}"

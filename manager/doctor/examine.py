@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterable
 from pathlib import Path
 
 from common.config import MANAGED_BY_FILE, Config, load_config
+from common.counted import counted
 from common.failures import PpsError, UsageError
 from common.ledger.recorded import LASTING
 from common.log import open_log
@@ -26,7 +27,7 @@ async def examine(path: Path) -> list[Check]:
         return [problem("config", str(error))]
     log = open_log("-", config.base, level="critical")  # each trouble is told by its check
     found = [
-        ok("config", f"{path}: {len(config.profiles)} profiles, {len(config.targets)} targets"),
+        ok("config", f"{path}: {counted(len(config.profiles), 'profile')}, {counted(len(config.targets), 'target')}"),
         await key_check(config),
         log_check(config),
         *blobs_checks(config),

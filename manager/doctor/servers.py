@@ -7,6 +7,7 @@ from typing import Final
 from common.blobs import BlobStoreError
 from common.config import Config
 from common.connect import open_blobs
+from common.counted import counted
 from common.failures import PpsError
 from common.ledger.reader import Reader, newest_schema
 from manager.doctor.check import Check, ok, problem, warning
@@ -37,14 +38,14 @@ async def ledger_checks(config: Config) -> AsyncIterator[Check]:
         return
     if shared and (check := _privacy_check(config.service.ledger)) is not None:
         yield check
-    yield ok("ledger", f"answers, at schema {newest_schema()}, with {len(found.standing.profiles)} profiles")
+    yield ok("ledger", f"answers, at schema {newest_schema()}, with {counted(len(found.standing.profiles), 'profile')}")
     for trouble in found.troubles:
         if trouble.what == "service" and found.running is False:
             continue  # told by the lock already
         area = f"{trouble.what} {trouble.name}" if trouble.name else trouble.what
-        counted = "" if trouble.count is None else f"{trouble.count}: "
+        number = "" if trouble.count is None else f"{trouble.count}: "
         grade = warning if trouble.what in _HARMLESS else problem
-        yield grade(area, f"{counted}{trouble.reason}: {trouble.mend}")
+        yield grade(area, f"{number}{trouble.reason}: {trouble.mend}")
 
 
 async def _rights_check(reader: Reader) -> Check | None:

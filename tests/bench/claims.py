@@ -28,8 +28,8 @@ from tests.status import status_of
 
 INTERVAL_SECONDS: Final = 300
 BATCH: Final = 50
-BEHIND_SECONDS: Final = 1.0
-"""What is due when the measurement begins: the claims start with a backlog of a second's worth."""
+AHEAD_SECONDS: Final = 20
+"""How long after they were shifted the first is due: what shifting takes is no backlog."""
 
 _FILL: Final = """
 WITH made AS (SELECT n, lpad(CAST(n AS text), 36, '0') AS id FROM generate_series(1, :count) AS n),
@@ -51,15 +51,15 @@ async def fill(ledger: Ledger, count: int, hosts: int) -> None:
         {"name": "NAME", "server": "HOST.example.net 995s", "user": "u", "password": "env:X", "local_user": "ann"}
     )
     settings = profile.to_json().replace("host.example.net", "HOST.example.net")
-    now = (await status_of(ledger)).at - int(BEHIND_SECONDS * 1000)
+    now = (await status_of(ledger)).at
     values = {"count": count, "hosts": hosts, "settings": settings, "now": now, "spread": INTERVAL_SECONDS * 1000}
     async with ledger._engine.begin() as connection:
         await connection.execute(text(_FILL), values)
-    late = (await status_of(ledger)).at - int(BEHIND_SECONDS * 1000) - now  # what filling took
     async with ledger._engine.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await connection.execute(text("UPDATE schedule SET due_at = due_at + :late"), {"late": late})
         await connection.execute(text("VACUUM ANALYZE profiles, schedule"))
+        shift = (await status_of(ledger)).at + AHEAD_SECONDS * 1000 - now
+        await connection.execute(text("UPDATE schedule SET due_at = due_at + :shift"), {"shift": shift})
 
 
 async def plan_of_claim(ledger: Ledger) -> list[str]:
@@ -124,6 +124,7 @@ async def measure(
     await fill(ledgers[0], profiles, hosts)
     plan = await plan_of_claim(ledgers[0])
     workers = [Fetcher(ledger, f"fetcher-{n}") for n, ledger in enumerate(ledgers)]
+    await asyncio.sleep(await ledgers[0].seconds_to_next_poll() or 0)
     began = time.monotonic()
     await asyncio.gather(*(worker.run(began + seconds) for worker in workers))
     took = time.monotonic() - began

@@ -122,7 +122,7 @@ def test_a_broken_config_is_the_one_problem(tmp_path: Path) -> None:
 
     assert ended.code == 1
     assert 'unknown key "logg": did you mean "log"?' in ended.out
-    assert ended.out.endswith("1 problems, 0 warnings, 0 well\n")
+    assert ended.out.endswith("1 problem, 0 warnings, 0 well\n")
 
 
 def test_a_running_service_is_found(mailbox: Mailbox, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sqlite3
 import sys
@@ -12,7 +13,7 @@ import pytest
 from common.crashpoints import VARIABLE
 from fetcher.digests import Digests
 from tests.command import ROOT
-from tests.integration.service import install
+from tests.integration.service import install, wait_until
 from tests.integration.test_custody import at_work
 from tests.mails import mail
 from tests.servers.pop3 import PASSWORD, Pop3Server
@@ -102,6 +103,32 @@ async def test_a_mail_that_was_asked_for_and_is_nowhere_is_lost_and_told(
         await service.until(deleted=2, lost=1)
         assert service.got(mails[0], mails[2])
         assert len(service.there.events("mail_lost", level="error")) == 1
+
+
+async def test_a_mail_whose_disk_was_not_mounted_is_found_once_it_is(
+    server: Pop3Server, box: Mailbox, tmp_path: Path
+) -> None:
+    """Until then it counts as lost, which is told; its blob is nobody's to sweep, and a person has it looked for."""
+    mails = [mail(), mail(size=100_000), mail()]
+    box.plant(*mails)
+    await die_at("fetcher.after_blob:2", tmp_path, server)
+    disk = (tmp_path / "blobs").rename(tmp_path / "disk")
+    async with at_work(tmp_path, server, custody="blob") as (service, _):
+        for _ in range(3):
+            await service.poll()
+        await service.until(deleted=1, lost=2)
+        assert len(service.there.events("mail_lost", level="error")) == 2
+
+    shutil.rmtree(tmp_path / "blobs")
+    disk.rename(tmp_path / "blobs")
+    async with at_work(tmp_path, server, custody="blob") as (service, _):
+        retried = await asyncio.to_thread(service.there.pps, "quarantine", "retry", "--profile", "office")
+        assert (retried.code, retried.out) == (0, "2 items: retry\n"), retried.err
+        await service.poll()
+        await asyncio.to_thread(wait_until, lambda: len(service.there.inbox("ann")) == len(mails))
+        await service.poll()  # which finds that the server has them no more
+        await service.until(deleted=3)
+        assert service.got(*mails)
 
 
 async def test_mail_that_somebody_removed_before_we_asked_is_not_lost(
