@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from manager.decisions import Decided, Wish
 
 DEFAULT_RATE = 20.0
+
+_DONE: Final = {"retry": "set in motion again", "redirect": "redirected", "discard": "discarded"}
 
 
 def build() -> typer.Typer:
@@ -250,7 +252,7 @@ def _told(decided: "Decided", wish: "Wish") -> str:
     if not decided.items:
         return "nothing that fits waits"
     late = len(decided.items) - decided.done
-    return f"{counted(decided.done, 'item')}: {wish.verb}" + (f"; {late} no longer waited" if late else "")
+    return f"{counted(decided.done, 'item')} {_DONE[wish.verb]}" + (f"; {late} no longer waited" if late else "")
 
 
 def _agreed(count: int) -> bool:

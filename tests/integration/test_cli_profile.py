@@ -37,6 +37,17 @@ def listed(there: Installation) -> dict[str, dict[str, object]]:
     return {one["name"]: one for one in json.loads(there.pps("profile", "list", "--json").out)["profiles"]}
 
 
+def answer_again(terminal: Terminal, server: str, user: str, *, password: str | None = None) -> None:
+    """Answer as before, but for the password where it is given."""
+    terminal.answer(f"[{server}]: ", "")
+    terminal.answer(f"[{user}]: ", "")
+    terminal.answer("Another password? [y/N]", "y" if password else "")
+    if password:
+        terminal.answer("Password", password)
+    terminal.answer("Local domains", "")
+    terminal.answer("Local user who gets the mail [ann]: ", "")
+
+
 def only_line(ended: Ended, code: int, line: str) -> None:
     """Assert that a command printed this one line as its error."""
     assert (ended.code, ended.err, ended.out) == (code, f"pps: {line}\n", "")
@@ -100,12 +111,7 @@ def test_what_does_not_work_is_answered_again(mailbox: Mailbox, tmp_path: Path) 
         terminal.answer("Local user who gets the mail: ", "ann")
         terminal.answer("Try it now", "")
         terminal.answer("Change the answers, and try again? [Y/n]", "")
-        terminal.answer(f"[{mailbox.server}]: ", "")
-        terminal.answer(f"[{mailbox.user}]: ", "")
-        terminal.answer("Another password? [y/N]", "y")
-        terminal.answer("Password", mailbox.password)
-        terminal.answer("Local domains", "")
-        terminal.answer("Local user who gets the mail [ann]: ", "")
+        answer_again(terminal, mailbox.server, mailbox.user, password=mailbox.password)
         code = terminal.end()
 
     assert (code, "No mail was fetched or deleted." in terminal.shown) == (0, True), terminal.shown
@@ -128,11 +134,7 @@ def test_a_certificate_that_nobody_vouches_for_is_trusted_on_a_person_s_word(mai
         terminal.answer("Try it now", "")
         terminal.answer("Trust this certificate from now on, and none but it? [y/N]", "")
         terminal.answer("Change the answers, and try again? [Y/n]", "")
-        terminal.answer(f"[{server}]: ", "")
-        terminal.answer(f"[{mailbox.user}]: ", "")
-        terminal.answer("Another password? [y/N]", "")
-        terminal.answer("Local domains", "")
-        terminal.answer("Local user who gets the mail [ann]: ", "")
+        answer_again(terminal, server, mailbox.user)
         terminal.answer("Trust this certificate from now on, and none but it? [y/N]", "y")
         code = terminal.end()
 

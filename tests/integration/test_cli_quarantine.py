@@ -85,8 +85,8 @@ async def test_a_person_sees_redirects_and_discards_beside_a_running_service(
     assert "Subject: for ?[31mboth" in shown.out
     assert "\x1b" not in shown.out
     assert (dry["found"], dry["done"], dry["dry_run"]) == (2, 0, True)
-    assert (moved.code, moved.out) == (0, "1 item: redirect\n")
-    assert (thrown.code, thrown.out) == (0, "1 item: discard\n")
+    assert (moved.code, moved.out) == (0, "1 item redirected\n")
+    assert (thrown.code, thrown.out) == (0, "1 item discarded\n")
     assert len(server.inbox("boss")) == 1
     assert (kept, mailbox.remaining()) == (1, [])
     [redirected] = there.events("delivery_redirected_by_person")
@@ -106,7 +106,7 @@ async def test_a_retry_from_quarantine_delivers(there: Installation, mailbox: Ma
         retried = await run(there, "retry", "--target", "local")
         await service.until(settled(delivered=1))
 
-    assert retried.out == "1 item: retry\n"
+    assert retried.out == "1 item set in motion again\n"
     assert len(server.inbox("ann")) == 1
 
 

@@ -123,7 +123,7 @@ async def test_a_mail_whose_disk_was_not_mounted_is_found_once_it_is(
     disk.rename(tmp_path / "blobs")
     async with at_work(tmp_path, server, custody="blob") as (service, _):
         retried = await asyncio.to_thread(service.there.pps, "quarantine", "retry", "--profile", "office")
-        assert (retried.code, retried.out) == (0, "2 items: retry\n"), retried.err
+        assert (retried.code, retried.out) == (0, "2 items set in motion again\n"), retried.err
         await service.poll()
         await asyncio.to_thread(wait_until, lambda: len(service.there.inbox("ann")) == len(mails))
         await service.poll()  # which finds that the server has them no more
