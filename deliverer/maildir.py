@@ -20,7 +20,7 @@ from deliverer.maildir_folders import MaildirFolders, sync_folder
 from deliverer.maildir_path import Place, base_of, maildir_of
 from deliverer.replies import stored, unaddressable, unwritten
 from deliverer.target import BeforeDot, ClaimLostError, Target, TargetOptions
-from deliverer.trace import delivery_seconds, trace_field
+from deliverer.trace import delivery_seconds, trace_field, traces
 
 BATCH: Final = 512 * 1024
 """Octets that are gathered for one step in a thread: a small mail is one step, from its file to its link."""
@@ -80,7 +80,14 @@ class MaildirTarget(Target):
         self, place: Place, job: DeliveryJob, content: ContentSource, *, again: bool, before_dot: BeforeDot
     ) -> Attempt:
         name = file_name(job.delivery_id)
-        file = MailFile(self._maildirs, place.path, base=place.base, name=name, create=self._url.create)
+        file = MailFile(
+            self._maildirs,
+            place.path,
+            base=place.base,
+            name=name,
+            create=self._url.create,
+            is_ours=lambda head: traces(head, job.delivery_id, self._installation),
+        )
         trace = trace_field(job, self._installation, received=self._received)
         try:
             last = await self._write(file, trace, content)

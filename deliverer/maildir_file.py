@@ -6,10 +6,10 @@ reads, after it the mail is whole. The name is the same at each attempt, so that
 
 import contextlib
 import errno
-import hashlib
 import os
 import secrets
 import time
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
@@ -19,6 +19,9 @@ from deliverer.maildir_folders import Folders, MaildirFolders
 _FILE_MODE: Final = 0o600
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+HEAD: Final = 1024
+"""Octets in which a mail's first line ends, where that is ours."""
+
 _LINK_TRIES: Final = 3
 """A mail reader may move or remove the mail of our name between our looks; hardly ever twice."""
 
@@ -32,9 +35,21 @@ class Found(Enum):
 
 
 class MailFile:
-    """Writes one mail into the Maildir `path`, which must resolve to a place in `base`. Not for two threads at once."""
+    """Writes one mail into the Maildir `path`, which must resolve to a place in `base`. Not for two threads at once.
 
-    def __init__(self, folders: MaildirFolders, path: str, *, base: str, name: str, create: bool) -> None:
+    `is_ours` tells by a mail's first octets, HEAD at most, whether an earlier attempt of this delivery put it there.
+    """
+
+    def __init__(  # noqa: PLR0913 (what one file is made of)
+        self,
+        folders: MaildirFolders,
+        path: str,
+        *,
+        base: str,
+        name: str,
+        create: bool,
+        is_ours: Callable[[bytes], bool],
+    ) -> None:
         self.fsyncs = 0
         self.folder = ""  # the resolved Maildir, once there is one
         self._maildirs = folders
@@ -45,6 +60,7 @@ class MailFile:
         # be written to again; and one that is still alive somewhere must not find its file replaced.
         self._tmp_name = f"{name}.{secrets.token_hex(4)}"
         self._create = create
+        self._is_ours = is_ours
         self._open_folders: Folders | None = None
         self._descriptor: int | None = None
         self._written = False  # there is a file in tmp
@@ -155,16 +171,16 @@ class MailFile:
             return next((name for name in names if name == self._name or name.startswith(prefixes)), None)
 
     def _is_same(self, part: str, name: str) -> bool:
-        """Compare with what is in tmp, octet by octet in effect: hardly ever asked, so no digest is kept for it."""
-        ours, theirs = _content("tmp", self._tmp_name, self._folders), _content(part, name, self._folders)
-        return ours == theirs
+        """Whether the file of our name is this delivery's.
 
-
-def _content(part: str, name: str, folders: dict[str, int]) -> tuple[int, bytes]:
-    """Return size and digest of a file."""
-    descriptor = os.open(name, _READ, dir_fd=folders[part])
-    with os.fdopen(descriptor, "rb") as file:
-        return os.fstat(descriptor).st_size, hashlib.file_digest(file, "sha256").digest()
+        Not by its octets: some servers write Status fields into what is retrieved once more, and the trace field may
+        have got another form. Only whole mails are linked, so that it is whole.
+        """
+        descriptor = os.open(name, _READ, dir_fd=self._folders[part])
+        try:
+            return self._is_ours(os.read(descriptor, HEAD))
+        finally:
+            os.close(descriptor)
 
 
 def usable(base: str, *, create: bool) -> OSError | None:

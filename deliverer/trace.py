@@ -20,7 +20,7 @@ def delivery_seconds(delivery_id: str) -> float:
 def trace_field(job: DeliveryJob, installation: str, *, received: bool) -> bytes:
     """Return a Received field (RFC 5321, section 4.4), or where that isn't wanted a field of our own; with its CRLF.
 
-    All of it follows from the job, so that a repeated delivery makes equal bytes. A router finds loops by it.
+    All of it follows from the job and the target's settings. A router finds loops by it.
     """
     if not received:
         recipient = job.recipient.encode("ascii", "replace").decode()
@@ -31,3 +31,13 @@ def trace_field(job: DeliveryJob, installation: str, *, received: bool) -> bytes
     end = f"\r\n\tfor <{job.recipient}>; {date}\r\n" if job.recipient.isascii() else f";\r\n\t{date}\r\n"
     by = f"by {installation}.pps.invalid (PPS) with POP3 id {job.delivery_id}"
     return f"Received: from {source} {by}{end}".encode("ascii")
+
+
+def traces(head: bytes, delivery_id: str, installation: str) -> bool:
+    """Whether a mail begins with the field that this delivery puts above it: in either form, settings may change."""
+    received = rb"Received: from \S+ by %b\.pps\.invalid \(PPS\) with POP3 id %b\b"
+    own = rb"X-PPS-Trace: %b %b "
+    return any(
+        re.match(form % (re.escape(installation.encode()), re.escape(delivery_id.encode())), head)
+        for form in (received, own)
+    )

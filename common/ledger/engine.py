@@ -1,5 +1,6 @@
 """Opening the ledger's database: the engine for each URL, its safety settings, its schema version."""
 
+import contextlib
 import os
 import sqlite3
 import ssl
@@ -16,6 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from common.failures import PpsError, UsageError
 from common.ledger.postgresql import checked_url, is_busy, open_postgresql
 from common.ledger.schema import HEAD, installation, new_id
+
+MODE: Final = 0o640
+"""Of a new SQLite file: it names users, and has sealed passwords."""
 
 BUSY_SECONDS: Final = 2
 """How long one try waits for SQLite's single writer, which holds its lock for milliseconds; services try for ever."""
@@ -102,6 +106,9 @@ def _check_file(path: Path) -> None:
     reach = path if path.exists() else path.parent
     if not os.access(reach, os.R_OK | os.W_OK):
         raise PpsError(f"[service] ledger: this user may not write {reach}: chown it, or run as its owner")
+    if not path.exists():
+        with contextlib.suppress(OSError):  # SQLite says it better
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, MODE))  # its -wal and -shm get it, too
 
 
 @asynccontextmanager

@@ -212,7 +212,8 @@ async def _wanting_attempt(
         for row in (await connection.execute(_open_deliveries(part, time))).all():
             if row.id in created or row.mail_id in by_id or row.next_attempt_at <= time:
                 mail = by_id.get(row.mail_id, by_copy[row.copy_id])
-                planned = await _adapted(connection, planned_delivery(row), mail, may_move=row.ambiguous == 0)
+                may_move = row.ambiguous == 0 and row.claimed_until is None  # who held the claim may have delivered
+                planned = await _adapted(connection, planned_delivery(row), mail, may_move=may_move)
                 wanted.setdefault(mail.mail_id, []).append(planned)
     return wanted
 

@@ -12,10 +12,13 @@ from common.ledger.records import DeliveryState, MailState, PlannedDelivery
 from common.ledger.returning import Fates, send_back, send_back_mails
 from common.ledger.routing import planned_delivery
 from common.ledger.rows import chunks, clock
-from common.ledger.schema import deliveries, mails, profiles, schedule, targets
+from common.ledger.schema import deliveries, hosts, mails, profiles, schedule, targets
 from common.ledger.writer import Operation
 
 BATCH: Final = 500
+LONGEST_MS: Final = 86_400_000
+"""More than anything is put off but by a person: an attempt by 80 minutes at most, a host by 6 hours."""
+
 _OPEN: Final = (DeliveryState.PENDING, DeliveryState.DEFERRED)
 
 
@@ -124,7 +127,20 @@ async def _begin_again(connection: AsyncConnection, _rows: Sequence[None]) -> li
     await connection.execute(update(targets).values(paused_until=None, paused_since=None, reason=None))
     leased = update(schedule).where(schedule.c.lease_until.is_not(None))
     await connection.execute(leased.values(lease_until=None, lease_owner=None))
+    await _set_right(connection, time)
     return [None for _ in _rows]
+
+
+async def _set_right(connection: AsyncConnection, time: int) -> None:
+    """Take back what a clock that was ahead has put off: else nothing happens until that day."""
+    ahead = or_(schedule.c.last_started_at > time, schedule.c.last_finished_at > time)
+    await connection.execute(
+        update(schedule).where(ahead).values(due_at=time, not_before=None, last_started_at=time, last_finished_at=time)
+    )
+    late = update(deliveries).where(deliveries.c.state == DeliveryState.DEFERRED)
+    await connection.execute(late.where(deliveries.c.next_attempt_at > time + LONGEST_MS).values(next_attempt_at=time))
+    paused = update(hosts).where(hosts.c.paused_until > time + LONGEST_MS)
+    await connection.execute(paused.values(paused_until=None))
 
 
 def _alone(name: str, rank: int, apply: Any) -> Operation[None, Any]:  # noqa: ANN401 (one of the above)

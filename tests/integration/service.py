@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.config import MANAGED_BY_FILE, Config, load_config
+from common.crashpoints import VARIABLE
 from common.reload import Reloader, run_reloading
 from common.worker import Parts, opened
 from manager.service import compose
@@ -110,6 +111,16 @@ class Installation:
             process.send_signal(signal.SIGTERM)
         ends = [(process.communicate(timeout=STOP_SECONDS)[0], process.returncode) for process in processes]
         assert ends == [(b"", 0)] * len(processes)
+
+    async def die_at(self, point: str) -> None:
+        """Run `pps run` until it kills itself at the point."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "manager.cli.main", "run"),
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), VARIABLE: point},
+        )
+        assert await process.wait() == -signal.SIGKILL
 
     @asynccontextmanager
     async def serving(self, *, shown: bool = False) -> AsyncIterator["Serving"]:

@@ -1,18 +1,13 @@
 """Servers that hide a mail once it was retrieved: whatever goes wrong, it is delivered, or said to be lost."""
 
 import asyncio
-import os
 import shutil
-import signal
 import sqlite3
-import sys
 from pathlib import Path
 
 import pytest
 
-from common.crashpoints import VARIABLE
 from fetcher.digests import Digests
-from tests.command import ROOT
 from tests.integration.service import install, wait_until
 from tests.integration.test_custody import at_work
 from tests.mails import mail
@@ -31,14 +26,8 @@ def box(server: Pop3Server) -> Mailbox:
 async def die_at(point: str, folder: Path, server: Pop3Server) -> None:
     """Run `pps run` on the mailbox until it kills itself at the point."""
     account = {"name": "office", "server": server.server, "user": "office", "password": "file:office.secret"}
-    install(folder, {**account, "local_user": "ann@local.example", "custody": "blob"}, password=PASSWORD)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "manager.cli.main", "run"),
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), VARIABLE: point},
-    )
-    assert await process.wait() == -signal.SIGKILL
+    there = install(folder, {**account, "local_user": "ann@local.example", "custody": "blob"}, password=PASSWORD)
+    await there.die_at(point)
 
 
 async def test_a_mail_at_rest_that_was_never_recorded_is_delivered(
