@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from common.config import MANAGED_BY_FILE, Config
 from common.failures import PpsError, UsageError
 from common.ledger import Ledger
-from common.ledger.pulling import Pulling, read_pulling, recipients_since
+from common.ledger.pulling import Pulling, discarded_since, read_pulling, recipients_since
 from common.ledger.reader import LedgerReader
 from common.ledger.recorded import MANAGER
 from common.ledger.standing import read_clock
@@ -52,6 +52,7 @@ class Pulled:
     recipients: dict[str, int]  # deliveries accepted, by recipient
     deleted: int
     kept: int
+    discarded: int  # by a person, for everybody; deleted or kept all the same
     left: int  # on their way: deferred, or not fetched yet
     quarantined: int
     skipped: int
@@ -231,14 +232,17 @@ async def _settled(watch: Watch, target: str, profile: Pulling) -> Pulling:
 
 
 async def _report(watch: Watch, end: Pulling) -> Pulled:
-    recipients = await recipients_since(LedgerReader(watch.ledger), end.profile_id, watch.since)
+    reader = LedgerReader(watch.ledger)
+    recipients = await recipients_since(reader, end.profile_id, watch.since)
+    discarded = await discarded_since(reader, end.profile_id, watch.since)
     return Pulled(
         name=end.name,
         result=end.last_result or "",
         error=end.last_error,
         recipients=recipients,
-        deleted=end.deleted,
-        kept=end.kept,
+        deleted=end.deleted - discarded.get("deleted", 0),
+        kept=end.kept - discarded.get("kept", 0),
+        discarded=sum(discarded.values()),
         left=end.left,
         quarantined=end.mails.get("quarantined", 0),
         skipped=end.mails.get("skipped", 0),

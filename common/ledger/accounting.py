@@ -19,6 +19,7 @@ _MAIL: Final = "m.id, m.profile_id, m.mailbox, m.state, m.unseen_since, m.progre
 _COUNTED: Final = """
 SELECT {columns}, count(d.id) AS pieces,
        sum(CASE WHEN d.state IN ('delivered', 'discarded') THEN 1 ELSE 0 END) AS taken,
+       sum(CASE WHEN d.state = 'delivered' THEN 1 ELSE 0 END) AS given,
        sum(CASE WHEN d.state IN ('pending', 'deferred') THEN 1 ELSE 0 END) AS waiting,
        sum(CASE WHEN d.state = 'quarantined' THEN 1 ELSE 0 END) AS stuck,
        sum(CASE WHEN d.mail_id = m.id AND d.state = 'pending' THEN 1 ELSE 0 END) AS own_pending,
@@ -75,6 +76,7 @@ class MailRow:
     copy_id: str | None
     pieces: int
     taken: int  # delivered, or thrown away by a person
+    given: int  # of these, delivered
     waiting: int  # pending or deferred
     stuck: int  # in quarantine
     own_pending: int  # of the deliveries that are made from this mail's bytes
@@ -99,7 +101,7 @@ async def mails_now(reader: Reader, ids: Collection[str]) -> list[MailRow]:
 
 
 def _mail_row(row: Found) -> MailRow:
-    counts = ("pieces", "taken", "waiting", "stuck", "own_pending", "own_tried")
+    counts = ("pieces", "taken", "given", "waiting", "stuck", "own_pending", "own_tried")
     return MailRow(**{**row, **{name: int(row[name] or 0) for name in counts}})
 
 

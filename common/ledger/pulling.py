@@ -111,6 +111,13 @@ def _pulling(profile: Found, rows: Sequence[Found], time: int) -> Pulling:
     )
 
 
+DISCARDED: Final = """
+SELECT state, count(*) AS count FROM mails m
+WHERE profile_id = :profile AND state IN ('deleted', 'kept') AND progress_at >= :since
+AND EXISTS (SELECT 1 FROM deliveries d WHERE d.copy_id = m.copy_id AND d.state = 'discarded')
+AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.copy_id = m.copy_id AND d.state = 'delivered') GROUP BY state
+"""
+
 RECIPIENTS: Final = """
 SELECT d.recipient, count(*) AS count FROM (
     SELECT copy_id FROM mails WHERE state IN ('deleted', 'kept') AND progress_at >= :since
@@ -125,3 +132,9 @@ async def recipients_since(reader: Reader, profile_id: str, since: int) -> dict[
     """Return how many mails each recipient of a profile was given since this moment."""
     rows = await reader.rows(RECIPIENTS, profile=profile_id, since=since)
     return {str(row["recipient"]): int(row["count"]) for row in rows}
+
+
+async def discarded_since(reader: Reader, profile_id: str, since: int) -> dict[str, int]:
+    """Return by state, deleted or kept, how many mails were settled since then for a person threw them away."""
+    rows = await reader.rows(DISCARDED, profile=profile_id, since=since)
+    return {str(row["state"]): int(row["count"]) for row in rows}

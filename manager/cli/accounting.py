@@ -13,6 +13,7 @@ MAX_QUARANTINED: Final = 5
 _WORDS: Final = {
     "deleted": "delivered and deleted",
     "kept": "delivered and kept on the server",
+    "discarded": "discarded by a person",
     "left": "not done yet",
     "skipped": "skipped",
     "quarantined": "quarantined",

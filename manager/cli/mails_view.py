@@ -10,6 +10,8 @@ from manager.cli.tables import Block, Line, Rows
 
 _UNDONE: Final = frozenset({"pending", "deferred", "quarantined"})
 
+_DONE_WITH: Final = frozenset({"deleted", "kept"})
+
 _NEXT: Final = {
     "listed": "it is fetched at the next poll of its profile",
     "fetched": "a router decides who gets it",
@@ -81,6 +83,8 @@ def life_blocks(life: Life, siblings: Sequence[Life], at: int) -> Iterator[Block
 
 def next_of(life: Life, at: int) -> str:
     """Return what comes next, in words."""
+    if life.state in _DONE_WITH and all(piece.state in {"discarded", "redirected"} for piece in life.pieces):
+        return "nothing: nobody has it, for a person discarded it"
     if life.state != "routed":
         return _NEXT.get(life.state, life.state)
     waiting = [piece for piece in life.pieces if piece.state in _UNDONE]

@@ -83,7 +83,8 @@ def _switch(name: str, path: ConfigOption, *, mend: str, enabled: bool) -> int:
 
 
 def _on_their_way(mails: int) -> str:
-    return f"; {mails} mail{'s are' if mails != 1 else ' is'} still under way, and will be delivered" if mails else ""
+    still = f"; {counted(mails, 'mail')} still under way: delivered all the same, or in quarantine until you decide"
+    return still if mails else ""
 
 
 def remove(name: NameArgument, *, config: ConfigOption = DEFAULT_CONFIG, yes: YesOption = False) -> int:

@@ -231,12 +231,16 @@ def _carry_out(  # noqa: PLR0913 (two are options of every command)
 
     config: Config = load_config(path)
     items = asyncio.run(find(config, wanted))
+    _require_clear(wanted, items)
     decided = Decided(items=tuple(items), done=0)
     if not dry_run and items:
         if not sure and not as_json:
             _print_counts(decided)
         if sure or _agreed(len(items)):
             decided = asyncio.run(decide(config, items, wish))
+        elif not as_json:
+            typer.echo(f"nothing was done: {counted(len(items), 'item')} wait on")
+            return 1
     if as_json:
         done = {"verb": wish.verb.value, "found": len(items), "done": decided.done, "dry_run": dry_run}
         typer.echo(json.dumps(done | {"items": [document_of(item) for item in items]}))
@@ -246,6 +250,16 @@ def _carry_out(  # noqa: PLR0913 (two are options of every command)
     else:
         typer.echo(_told(decided, wish))
     return 0 if items and (dry_run or decided.done) else 1
+
+
+def _require_clear(wanted: "Stuck", items: list["StuckItem"]) -> None:
+    """Raise UsageError for an ID that begins several mails': those of one poll begin alike, and a cut hits them all."""
+    from common.failures import UsageError
+
+    for one in wanted.ids:
+        mails = {i.mail_id for i in items if i.mail_id.startswith(one) or (i.delivery_id or "").startswith(one)}
+        if len(mails) > 1:
+            raise UsageError(f"{one}: {len(mails)} mails that wait begin so: write more of the id, or choose otherwise")
 
 
 def _told(decided: "Decided", wish: "Wish") -> str:

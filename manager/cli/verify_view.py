@@ -30,7 +30,7 @@ _WORDS: Final = {
 def blocks_of(report: Report) -> Iterator[Block]:
     """Yield what was counted, then what must not be."""
     if report.accounts:
-        counts = ("delivered", "under way", "quarantined", "skipped", "removed", "lost")
+        counts = ("delivered", "under way", "quarantined", "discarded", "skipped", "removed", "lost")
         headings = ("profile", "mails", *counts, "on server", "listed")
         yield Rows(headings, [_row(account) for account in report.accounts.values()])
         yield Line("")
@@ -56,6 +56,7 @@ def _row(account: Account) -> list[str]:
         account.delivered,
         account.under_way,
         account.quarantined,
+        account.discarded,
         account.skipped,
         account.removed,
         account.lost,

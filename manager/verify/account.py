@@ -63,6 +63,7 @@ class Account:
     done: int = 0  # delivered to everybody, and not deleted yet
     under_way: int = 0  # to be fetched, routed or delivered
     quarantined: int = 0  # it, or somebody's delivery, waits for a person
+    discarded: int = 0  # by a person, for everybody
     skipped: int = 0
     removed: int = 0  # by somebody else, before they were fetched
     lost: int = 0

@@ -59,6 +59,8 @@ def _count(account: Account, row: MailRow) -> None:
     account.mails += 1
     account.on_server += row.unseen_since is None
     match row.state:
+        case "deleted" | "kept" | "routed" if row.taken and not (row.given or row.waiting or row.stuck):
+            account.discarded += 1
         case "deleted":
             account.deleted += 1
         case "kept":

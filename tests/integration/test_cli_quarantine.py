@@ -94,6 +94,33 @@ async def test_a_person_sees_redirects_and_discards_beside_a_running_service(
     assert len(there.events("delivery_discarded_by_person")) == 1
 
 
+async def test_discarded_mail_is_never_called_delivered(
+    there: Installation, mailbox: Mailbox, server: SmtpServer
+) -> None:
+    """Nor does an id that fits several mails mean them all: those of one poll begin alike."""
+    mailbox.plant(mail(to="ann@local.example"), mail(to="bob@local.example"))
+    async with there.serving() as service:
+        await service.until(settled(quarantined=2))
+        cut = await run(there, "quarantine", "discard", "0", "--yes")
+        thrown = await run(there, "quarantine", "discard", "--recipient", "bob@local.example", "--yes")
+        server.replies(DOT, "250 2.0.0 Saved")
+        assert (await run(there, "quarantine", "retry", "--all")).code == 0
+        await service.until(settled(discarded=1, delivered=1))
+    pulled = await run(there, "pull")
+    verified = await asked(there, "verify")
+    lives = (await asked(there, "mails"))["mails"]
+    assert isinstance(lives, list)
+    bob = next(life["mail"] for life in lives if life["deliveries"][0]["recipient"] == "bob@local.example")
+    shown = await asked(there, "mails", "show", bob)
+
+    assert (cut.code, cut.err) == (2, "pps: 0: 2 mails that wait begin so: write more of the id, or choose otherwise\n")
+    assert (thrown.code, thrown.out) == (0, "1 item discarded\n")
+    assert pulled.out.endswith("2 mails: 1 delivered and deleted, 1 discarded by a person\n"), pulled.out
+    [account] = verified["profiles"] if isinstance(verified["profiles"], list) else []
+    assert (account["delivered"], account["discarded"]) == (1, 1)
+    assert shown["next"] == "nothing: nobody has it, for a person discarded it"
+
+
 async def test_a_retry_from_quarantine_delivers(there: Installation, mailbox: Mailbox, server: SmtpServer) -> None:
     """Once the target takes it; mail that is deferred is tried now by another command."""
     mailbox.plant(mail(to="ann@local.example"))

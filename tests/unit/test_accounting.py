@@ -14,6 +14,7 @@ def pulled(
     recipients: dict[str, int] | None = None,
     deleted: int = 0,
     kept: int = 0,
+    discarded: int = 0,
     left: int = 0,
     quarantined: int = 0,
     skipped: int = 0,
@@ -27,6 +28,7 @@ def pulled(
         recipients=recipients or {},
         deleted=deleted,
         kept=kept,
+        discarded=discarded,
         left=left,
         quarantined=quarantined,
         skipped=skipped,
@@ -36,9 +38,14 @@ def pulled(
 
 def test_the_closing_line_accounts_for_every_mail() -> None:
     """Over all profiles, in words, the zeros left out."""
-    report = PullReport(profiles=(pulled(deleted=9, left=1), pulled("branch", deleted=1, quarantined=1, skipped=2)))
+    report = PullReport(
+        profiles=(pulled(deleted=9, left=1), pulled("branch", deleted=1, discarded=3, quarantined=1, skipped=2))
+    )
 
-    assert closing_line(report) == "14 mails: 10 delivered and deleted, 1 not done yet, 2 skipped, 1 quarantined"
+    assert (
+        closing_line(report)
+        == "17 mails: 10 delivered and deleted, 3 discarded by a person, 1 not done yet, 2 skipped, 1 quarantined"
+    )
 
 
 def test_one_mail_and_none_read_well() -> None:
