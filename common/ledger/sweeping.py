@@ -17,7 +17,7 @@ from common.ledger.writer import Operation
 
 BATCH: Final = 500
 LONGEST_MS: Final = 86_400_000
-"""More than anything is put off but by a person: an attempt by 80 minutes at most, a host by 6 hours."""
+"""Longer than we put anything off. What a person spreads over more than this comes due at once, which loses nothing."""
 
 _OPEN: Final = (DeliveryState.PENDING, DeliveryState.DEFERRED)
 
@@ -140,7 +140,7 @@ async def _set_right(connection: AsyncConnection, time: int) -> None:
     late = update(deliveries).where(deliveries.c.state == DeliveryState.DEFERRED)
     await connection.execute(late.where(deliveries.c.next_attempt_at > time + LONGEST_MS).values(next_attempt_at=time))
     paused = update(hosts).where(hosts.c.paused_until > time + LONGEST_MS)
-    await connection.execute(paused.values(paused_until=None))
+    await connection.execute(paused.values(paused_until=time))  # one profile is tried then, as after any pause
 
 
 def _alone(name: str, rank: int, apply: Any) -> Operation[None, Any]:  # noqa: ANN401 (one of the above)

@@ -83,7 +83,8 @@ def life_blocks(life: Life, siblings: Sequence[Life], at: int) -> Iterator[Block
 
 def next_of(life: Life, at: int) -> str:
     """Return what comes next, in words."""
-    if life.state in _DONE_WITH and all(piece.state in {"discarded", "redirected"} for piece in life.pieces):
+    states = {piece.state for piece in life.pieces}
+    if life.state in _DONE_WITH and states and states <= {"discarded", "redirected"}:
         return "nothing: nobody has it, for a person discarded it"
     if life.state != "routed":
         return _NEXT.get(life.state, life.state)

@@ -125,6 +125,8 @@ def _trusted(failure: "PpsError", answers: dict[str, Any]) -> bool:
 
     if not isinstance(failure, UntrustedError) or failure.fingerprint is None:
         return False
+    if "ca" in answers:  # which must vouch for a pinned certificate, too: a pin would change nothing
+        return False
     if not agreed("Trust this certificate from now on, and none but it?", default=False):
         return False
     answers["fingerprint"] = [failure.fingerprint]

@@ -239,7 +239,7 @@ def _carry_out(  # noqa: PLR0913 (two are options of every command)
         if sure or _agreed(len(items)):
             decided = asyncio.run(decide(config, items, wish))
         elif not as_json:
-            typer.echo(f"nothing was done: {counted(len(items), 'item')} wait on")
+            typer.echo(f"nothing was done: {counted(len(items), 'item')} left waiting")
             return 1
     if as_json:
         done = {"verb": wish.verb.value, "found": len(items), "done": decided.done, "dry_run": dry_run}

@@ -1,11 +1,19 @@
 """What stands still in every ledger: what the sweeper takes, what is fetched again, and what is lost."""
 
+import time
+from typing import Final
+
 from common.ledger import Ledger
+from common.ledger.reader import LedgerReader
 from common.ledger.records import ClaimRequest
+from common.ledger.standing import read_standing
 from common.ledger.sweeping import Return
 from common.messages import Result
 from tests.ledger import Scene, forget, outcome
 from tests.status import status_of
+
+HOUR_MS: Final = 3_600_000
+YEAR_MS: Final = 365 * 24 * HOUR_MS
 
 
 async def test_a_deferred_delivery_comes_due(ledger: Ledger) -> None:
@@ -68,6 +76,32 @@ async def test_an_empty_broker_makes_all_that_is_unsettled_due(ledger: Ledger) -
     assert [stale.mail_id for stale in await ledger.take_stale()] == [scene.known[b"u1"].mail_id]
     assert [due.planned.delivery_id for due in await ledger.take_due()] == [planned.delivery_id]
     assert len(await ledger.claim_due("next", 10)) == 1
+
+
+async def test_what_a_clock_that_was_ahead_put_off_is_due(ledger: Ledger) -> None:
+    """Attempts and hosts as well as polls; what waits for no longer than it may keeps its time."""
+    scene = await Scene.begin(ledger, b"far", b"near")
+    deliveries = {}
+    for uidl in (b"far", b"near"):
+        await scene.fetch(uidl)
+        (planned,) = (await scene.route(uidl, "ann@example.com")).deliveries
+        await ledger.settle(outcome(planned.delivery_id, planned.mail_id, 1, Result.DEFERRED, code=452))
+        deliveries[uidl] = planned.delivery_id
+    host = (
+        "INSERT INTO hosts (name, paused_until, paused_since, pauses, reason) VALUES (:name, :until, 1, 1, 'refused')"
+    )
+    now = int(time.time() * 1000)
+    await scene.age(host, name="far.example", until=now + YEAR_MS)
+    await scene.age(host, name="near.example", until=now + HOUR_MS)
+    late = "UPDATE deliveries SET next_attempt_at = next_attempt_at + :late WHERE id = :id"
+    await scene.age(late, late=YEAR_MS, id=deliveries[b"far"])
+
+    await ledger.begin_again()
+
+    assert [due.planned.delivery_id for due in await ledger.take_due()] == [deliveries[b"far"]]
+    paused = {host.name: host.paused_until - now for host in (await read_standing(LedgerReader(ledger))).hosts}
+    assert paused["near.example"] == HOUR_MS
+    assert 0 <= paused["far.example"] < HOUR_MS
 
 
 async def test_a_mail_without_bytes_is_fetched_again(ledger: Ledger) -> None:

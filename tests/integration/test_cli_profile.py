@@ -11,6 +11,7 @@ from tests.bad_input.calls import called
 from tests.command import Ended, pps, tree
 from tests.integration.service import Installation, install, profile, traces, wait_until
 from tests.mails import mail
+from tests.servers.certificates import issue
 from tests.servers.fixtures_dovecot import Mailbox
 from tests.terminal import Terminal
 
@@ -141,6 +142,25 @@ def test_a_certificate_that_nobody_vouches_for_is_trusted_on_a_person_s_word(mai
     assert (code, "No mail was fetched or deleted." in terminal.shown) == (0, True), terminal.shown
     assert terminal.shown.count(certificates.fingerprint) == 2
     assert listed(there)["office"]["fingerprint"] == [certificates.fingerprint]
+
+
+def test_no_pin_is_offered_where_an_authority_was_named(mailbox: Mailbox, tmp_path: Path) -> None:
+    """With `ca` both must hold, so that a pin would mend nothing: the same question would come again."""
+    there = installation(tmp_path)
+    server = f"127.0.0.1 {mailbox.dovecot.pop3s_port}s"
+    stranger = issue(tmp_path)
+    account = ["--server", server, "--user", mailbox.user, "--local-user", "ann", "--local-domain", "local.example"]
+
+    with Terminal(tmp_path, "profile", "add", "office", *account, "--ca", str(stranger.ca)) as terminal:
+        terminal.answer("Password", mailbox.password)
+        terminal.answer("Try it now", "")
+        terminal.answer("Change the answers, and try again? [Y/n]", "n")
+        terminal.answer("Save it nevertheless? [y/N]", "")
+        code = terminal.end()
+
+    assert (code, "its certificate is not trusted" in terminal.shown) == (1, True), terminal.shown
+    assert "Trust this certificate" not in terminal.shown
+    assert listed(there) == {}
 
 
 def test_what_is_on_a_mailbox_of_the_file_is_not_enabled(mailbox: Mailbox, tmp_path: Path) -> None:

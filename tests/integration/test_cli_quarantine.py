@@ -16,6 +16,7 @@ from tests.mails import mail
 from tests.servers.fixtures_dovecot import Mailbox
 from tests.servers.smtp import DOT, SmtpServer
 from tests.status import Status
+from tests.terminal import Terminal
 
 
 @pytest.fixture(autouse=True)
@@ -157,6 +158,24 @@ def test_nothing_is_decided_without_saying_what(
 
     assert app.run(["quarantine", "list"]) == 1
     assert "nothing ran yet" in capsys.readouterr().err
+
+
+async def test_who_says_no_to_a_discard_keeps_the_mail(there: Installation, mailbox: Mailbox) -> None:
+    """Enter is no yes."""
+    mailbox.plant(mail(to="ann@local.example"))
+    async with there.serving() as service:
+        await service.until(settled(quarantined=1))
+
+    def say_no() -> tuple[int, str]:
+        with Terminal(there.folder, "quarantine", "discard", "--all") as terminal:
+            terminal.answer("Throw away 1 item? The remote copies will be deleted [y/N]: ", "")
+            return terminal.end(), terminal.shown
+
+    code, shown = await asyncio.to_thread(say_no)
+
+    assert (code, "nothing was done: 1 item left waiting" in shown) == (1, True), shown
+    assert (await run(there, "quarantine", "list")).out.count("\n") == 2
+    assert len(mailbox.remaining()) == 1
 
 
 async def test_a_discard_without_a_person_needs_yes(there: Installation, mailbox: Mailbox) -> None:
