@@ -50,9 +50,13 @@ class ConsumingChannel:
         )
         self._consumer_tag = frame.method.consumer_tag
 
-    async def ended(self) -> None:
-        """Return once no more messages come; if the channel still lives, `consume` may be called again."""
-        await asyncio.wait([self._ended])
+    async def ended(self, *, within: float) -> bool:
+        """Return once no more messages come, or False after so many seconds.
+
+        If the channel still lives after the end, `consume` may be called again.
+        """
+        await asyncio.wait([self._ended], timeout=within)
+        return self._ended.done()
 
     def ack(self, tag: int) -> None:
         """Have the broker forget a message."""

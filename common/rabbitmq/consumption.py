@@ -21,6 +21,13 @@ from common.rabbitmq.publishing import Publisher
 MISSING_SECONDS: Final = 180.0
 """How long a consumer may be gone on a live connection, which is longer than any recovery of ours takes."""
 
+SILENT_SECONDS: Final = 30.0
+"""How long a consumer may hear nothing before it takes another channel: it may be deaf, and would never know.
+
+When a queue is deleted, RabbitMQ has its consumers consume from one of the same name, if somebody has declared that by
+then, and cancels them only if not. Those of 3.10 then get nothing: their channel drops what the new queue gives them.
+"""
+
 
 class RabbitConsumption(Consumption):
     """A running consumer. `begun` waits until the broker knows it for the first time."""
@@ -45,6 +52,7 @@ class RabbitConsumption(Consumption):
         self._log = log.bind(queue=queue)
         self._handling = handling
         self._gone_at: float | None = time.monotonic()  # None: the broker knows the consumer
+        self._heard_at = 0.0  # when the last message came, or else the consumer was made known
         self._ended = ended
         self._channel: ConsumingChannel | None = None
         self._known = asyncio.Event()
@@ -102,10 +110,12 @@ class RabbitConsumption(Consumption):
                     await connection.channel(), self.queue, prefetch=self._prefetch, publisher=self._publisher
                 )
                 try:
-                    await self._consume(channel)
+                    lost = await self._consume(channel)
                 finally:
                     right = channel.asks_to
                 failures = 0
+                if not lost:
+                    continue
                 reason = str(channel.closed.result())
             except ChannelLostError as error:
                 failures += 1
@@ -116,16 +126,21 @@ class RabbitConsumption(Consumption):
                 self._log.warning("consumer_channel_lost", reason=reason)
                 await asyncio.sleep(back_off(max(failures, 1)))
 
-    async def _consume(self, channel: ConsumingChannel) -> None:
-        """Consume until the channel is lost; a consumer that the broker cancels is a fault to recover from."""
+    async def _consume(self, channel: ConsumingChannel) -> bool:
+        """Consume until the channel is lost, or until it may be deaf, when it is closed: then return False.
+
+        A consumer that the broker cancels is a fault to recover from.
+        """
         try:
             while True:
                 await channel.consume(partial(self._received, channel))
                 self._known.set()
                 self._gone_at = None
-                await channel.ended()
+                if not await self._hears(channel):
+                    await channel.close()  # what a deaf one was given goes back to the queue
+                    return False
                 if channel.closed.done():
-                    return
+                    return True
                 self._gone_at = time.monotonic()
                 self._log.warning("consumer_cancelled")
                 await asyncio.sleep(back_off(1))
@@ -135,6 +150,19 @@ class RabbitConsumption(Consumption):
         finally:
             self._gone_at = self._gone_at or time.monotonic()
 
+    async def _hears(self, channel: ConsumingChannel) -> bool:
+        """Return once the consumer has ended; False once it was silent for SILENT_SECONDS with nothing in hand."""
+        self._heard_at = time.monotonic()
+        silent = 0.0
+        while not await channel.ended(within=SILENT_SECONDS - silent):
+            if self.in_hand.count:  # it may have no room for more
+                self._heard_at = time.monotonic()
+            silent = time.monotonic() - self._heard_at
+            if silent >= SILENT_SECONDS:
+                return False
+        return True
+
     def _received(self, channel: ConsumingChannel, tag: int, properties: BasicProperties, body: bytes) -> None:
+        self._heard_at = time.monotonic()
         message_id = properties.message_id or ""
         self._handling.offer(RabbitDelivery(body, message_id=message_id, tag=tag, channel=channel))

@@ -1,7 +1,11 @@
 """What holds when RabbitMQ is restarted, killed, wiped, alarmed, or changed by somebody else's hand."""
 
 import asyncio
+import contextlib
+import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -10,14 +14,16 @@ from uuid import uuid4
 import pika
 import pytest
 import structlog
+from pika.exceptions import AMQPError
 from structlog.testing import capture_logs
 
 from common.broker import DEAD, Broker, Dead, Requeue
 from common.connect import connect_broker
 from common.failures import PpsError
 from common.messages import MAX_MESSAGE
-from common.rabbitmq import channel, confirms, mending
+from common.rabbitmq import channel, confirms, consumption, mending
 from common.rabbitmq.address import parse_address
+from common.rabbitmq.consuming import ConsumingChannel
 from common.rabbitmq.line import connect
 from common.rabbitmq.rights import Permit
 from tests.contract.inbox import Door, Inbox
@@ -57,6 +63,22 @@ def by_hand(rabbitmq: RabbitMQ, work: Callable[[Any], Any]) -> Any:  # noqa: ANN
 def declare(raw: Any, queue: str) -> None:  # noqa: ANN401 (pika has no types)
     """Make a quorum queue."""
     raw.queue_declare(queue, durable=True, arguments={"x-queue-type": "quorum"})
+
+
+def replace(rabbitmq: RabbitMQ, queue: str) -> None:
+    """Delete a queue while others declare it all the time, as publishers may that find it gone."""
+    deleted = threading.Event()
+
+    def redeclare() -> None:
+        while not deleted.is_set():
+            with contextlib.suppress(AMQPError):  # the queue is neither there nor gone
+                by_hand(rabbitmq, lambda raw: declare(raw, queue))
+
+    with ThreadPoolExecutor() as others:
+        for _ in range(3):
+            others.submit(redeclare)
+        by_hand(rabbitmq, lambda raw: raw.queue_delete(queue))
+        deleted.set()
 
 
 async def is_there(connection: channel.Connection, queue: str) -> bool:
@@ -131,6 +153,55 @@ async def test_a_deleted_queue_is_made_again(rabbitmq: RabbitMQ, broker: Broker,
     async with asyncio.timeout(RECOVERY_SECONDS):
         await publish(broker, queue, {b"after"})
         await inbox.knows({b"after"})
+
+
+async def test_a_consumer_that_rabbitmq_made_deaf_hears_again(
+    rabbitmq: RabbitMQ, broker: Broker, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue that is declared again while it is deleted: the consumer isn't cancelled, and yet hears nothing of it."""
+    monkeypatch.setattr(consumption, "SILENT_SECONDS", 3.0)
+    inbox = Inbox()
+    await broker.consume(queue, inbox, prefetch=5)
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        while True:
+            with capture_logs() as lines:
+                await asyncio.to_thread(replace, rabbitmq, queue)
+                await publish(broker, queue, {b"swallowed"})
+                await inbox.knows({b"swallowed"})
+            if not any(line["event"] == "consumer_cancelled" for line in lines):
+                return  # else RabbitMQ was quick to tell: once more
+            inbox.bodies.clear()
+
+
+async def test_only_an_idle_consumer_is_taken_for_deaf(
+    broker: Broker, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One with a message in hand keeps its channel, however long that takes: on another it would come twice."""
+    channels: Counter[str] = Counter()
+    enough = asyncio.Event()
+
+    class Counted(ConsumingChannel):
+        async def consume(self, on_message: Callable[[int, pika.BasicProperties, bytes], None]) -> None:
+            await super().consume(on_message)
+            channels[self._queue] += 1
+            if channels[f"{queue}.idle"] > 3:
+                enough.set()
+
+    monkeypatch.setattr(consumption, "SILENT_SECONDS", 0.2)
+    monkeypatch.setattr(consumption, "ConsumingChannel", Counted)
+    door = Door()
+    await publish(broker, queue, {b"held"})
+    await broker.consume(queue, door, prefetch=2)
+    await door.holds(1)
+    had = channels[queue]
+    await broker.consume(f"{queue}.idle", Inbox(), prefetch=2)
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        await enough.wait()
+        assert channels[queue] == had
+        door.opened.set()
+        await publish(broker, queue, {b"next"})
+        await door.knows({b"next"})
+    assert door.bodies == [b"held", b"next"]
 
 
 async def test_queues_that_lost_their_leader_are_made_anew(

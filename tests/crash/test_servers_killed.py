@@ -31,7 +31,7 @@ def test_postgresql_killed(cluster: Cluster, cluster_scene: Scene) -> None:
 
 
 def test_queues_deleted(cluster: Cluster, cluster_scene: Scene) -> None:
-    """The broker cancels the consumers, which declare the queues again; what was in them is fetched again."""
+    """Publishers and consumers declare the queues again; what was in them is fetched again."""
     assert_exact(delete_queues(cluster, cluster_scene))
 
 
