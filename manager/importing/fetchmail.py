@@ -180,6 +180,8 @@ def _policy(account: Account, draft: Draft) -> None:
         draft.keys["keep"] = True
     if (limit := account.value("limit") or "0").isdigit() and int(limit):
         draft.keys["max_size"] = int(limit)
+    if (most := account.value("fetchlimit") or "0").isdigit() and int(most):
+        draft.keys["max_mails"] = int(most)
     auth = (account.value("authenticate") or "").lower()
     if auth and auth not in _AUTHS:
         draft.remark(account.server.line, f"auth {auth[:16]}", "PPS doesn't know it", "ask for another way to sign in")

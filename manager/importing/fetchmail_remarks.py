@@ -6,6 +6,7 @@ _NO_CHANGE: Final = "PPS hands mail on octet for octet"
 _NONE_NEEDED: Final = "nothing"
 _NO_BOUNCE: Final = "PPS never bounces: mail that a target refuses waits in quarantine"
 _NO_COMMANDS: Final = "PPS runs no commands around a poll"
+_OWN_PACE: Final = "PPS asks for as much at a time as the server bears"
 _SERVICE: Final = "it is the service manager's"
 
 HELD: Final[dict[str, tuple[str, str]]] = {
@@ -19,6 +20,11 @@ REMARKS: Final[dict[str, tuple[str, str]]] = {
         "what fetchmail has seen is not read",
         "the first poll fetches all that is on the server: see docs/from-fetchmail.md",
     ),
+    "fetchsizelimit": (_OWN_PACE, _NONE_NEEDED),
+    "batchlimit": (_OWN_PACE, _NONE_NEEDED),
+    "fastuidl": (_OWN_PACE, _NONE_NEEDED),
+    "expunge": ("PPS deletes each mail once it is delivered", _NONE_NEEDED),
+    "timeout": ("PPS has a deadline for each answer", _NONE_NEEDED),
     "flush": ("PPS deletes only what it delivered itself", "delete old mail by hand once"),
     "limitflush": ("PPS deletes only what it delivered itself", "larger mail stays on the server"),
     "preconnect": (_NO_COMMANDS, "start a tunnel as a service of its own, and name its port in `server`"),
@@ -63,6 +69,16 @@ REMARKS: Final[dict[str, tuple[str, str]]] = {
 }
 
 ALWAYS_SO: Final = frozenset(
-    {("rewrite", False), ("stripcr", False), ("forcecr", False), ("mimedecode", False), ("dns", False), ("uidl", True)}
+    {
+        ("rewrite", False),
+        ("stripcr", False),
+        ("forcecr", False),
+        ("mimedecode", False),
+        ("dns", False),
+        ("uidl", True),
+        ("fetchall", True),  # each mail is fetched once, whatever the server calls seen
+        ("sslcertck", True),
+        ("properties", True),  # a note for fetchmailconf
+    }
 )
 """What PPS does anyway: not worth a line."""

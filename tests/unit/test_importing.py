@@ -13,12 +13,14 @@ from common.config import load_config
 from common.failures import UsageError
 from common.secrets import Secret, resolve
 from manager.importing.document import Document
+from manager.importing.fetchmail_remarks import ALWAYS_SO
 from manager.importing.files import import_files, write
-from manager.importing.keywords import GLOBALS, KEYWORDS, SYNONYMS
+from manager.importing.keywords import GLOBALS, KEYWORDS, SYNONYMS, Of, Takes
 from manager.importing.sections import read_sections
 from manager.importing.words import Kind, words
 
 SAMPLES: Final = Path(__file__).parent.parent / "rc_files"
+MULTIDROP: Final = {"aka", "envelope", "localdomains", "qvirtual"}
 FILES: Final = sorted(SAMPLES.glob("*/*.rc"))
 
 
@@ -68,6 +70,20 @@ def test_on_stdout_passwords_stay_out(tmp_path: Path) -> None:
     assert 'password = "env:ANN_POP_EXAMPLE_NET_PASSWORD"' in made.text
     (tmp_path / "pps.toml").write_text(made.text)
     load_config(tmp_path / "pps.toml")
+
+
+@pytest.mark.parametrize("option", sorted(KEYWORDS.keys() - MULTIDROP - {name for name, on in ALWAYS_SO if on}))
+def test_no_option_of_fetchmail_is_passed_over_in_silence(tmp_path: Path, option: str) -> None:
+    """Each shows in the configuration or in a remark; but what PPS does in any case, and what only multidrop reads."""
+    known = KEYWORDS[option]
+    said = option if known.takes is Takes.NOTHING else f"{option} {'apop' if option == 'protocol' else 7}"
+
+    def made(*, of_server: str = "protocol pop3", of_user: str = "") -> tuple[str, list[str]]:
+        document = of_text(tmp_path, f"set daemon 600 poll pop.example.net {of_server} user ann is ann here {of_user}")
+        return document.text, [str(remark) for remark in document.remarks]
+
+    with_it = made(of_user=said) if known.of is Of.USER else made(of_server=f"protocol pop3 {said}")
+    assert with_it != made()
 
 
 @pytest.mark.parametrize("there", ["pps.toml", "passwords/ann-pop-example-net"])
