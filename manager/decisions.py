@@ -14,6 +14,7 @@ from typing import Final
 
 from common.blobs import NoBlobError
 from common.config import Config
+from common.config_errors import nearest
 from common.connect import open_blobs
 from common.failures import PpsError, UsageError
 from common.header import split_header
@@ -93,9 +94,14 @@ async def header_of(config: Config, mail_id: str) -> bytes | None:
 
 
 async def find(config: Config, wanted: Stuck) -> list[StuckItem]:
-    """Return what waits and fits the filter; raises PpsError."""
+    """Return what waits and fits the filter; raises PpsError, also where nothing does for a name that nobody has."""
     async with _desk(config) as desk:
-        return await desk.stuck(wanted)
+        found = await desk.stuck(wanted)
+        if not found and wanted.profile is not None:
+            await desk.require_profile(wanted.profile)
+    if not found and wanted.target is not None and wanted.target not in config.targets:
+        raise UsageError(f"there is no [target.{wanted.target}]: {nearest(wanted.target, config.targets)}")
+    return found
 
 
 async def decide(config: Config, items: Sequence[StuckItem], wish: Wish) -> Decided:

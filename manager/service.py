@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from common.config import MANAGED_BY_FILE, Config
@@ -13,8 +13,11 @@ from common.reload import Reloader, hangups, run_reloading
 from common.worker import Parts, Worker, opened, stop_on_signals
 
 
-async def run_service(config: Config, *, roles: set[str]) -> int:
-    """Run these roles until SIGTERM or SIGINT; return 0. Raises PpsError for what a user can mend."""
+async def run_service(config: Config, *, roles: set[str], began: Callable[[], None] = lambda: None) -> int:
+    """Run these roles until SIGTERM or SIGINT; return 0. Raises PpsError for what a user can mend.
+
+    `began` is called once all work.
+    """
     stop = asyncio.Event()
     stop_on_signals(stop)
     changed = hangups()
@@ -27,6 +30,7 @@ async def run_service(config: Config, *, roles: set[str]) -> int:
                 await parts.ledger.sync_profiles(config.profiles, managed_by=MANAGED_BY_FILE)
             parts.log.info("worker_started", profiles=len(config.profiles))
             workers = [*await compose(parts, roles), lookout]
+            began()
             reloader = Reloader(parts=parts, workers=workers, syncs=syncs, told=Reloads(tell))
             await run_reloading(reloader, stop, changed)
     return 0

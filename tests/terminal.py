@@ -49,6 +49,10 @@ class Terminal:
         self._read_until(question)
         os.write(self._ours, f"{line}\n".encode())
 
+    def await_line(self, text: str) -> None:
+        """Wait for a text that was not shown before."""
+        self._read_until(text)
+
     def end(self) -> int:
         """Read until the command ends; return its exit code."""
         self._read_until(None)

@@ -2,6 +2,8 @@
 
 from common.ledger.deciding import DECIDE, Decision
 from common.ledger.ledger import Ledger
+from common.ledger.reader import LedgerReader
+from common.ledger.standing import require_profile
 from common.ledger.stuck import Stuck, StuckItem, find_stuck
 from common.ledger.targets import END_HOLD
 
@@ -15,6 +17,10 @@ class Desk:
     async def stuck(self, wanted: Stuck) -> list[StuckItem]:
         """Return what waits for a person, or for another attempt, and fits the filter; raises PpsError."""
         return await self._ledger.read(lambda connection: find_stuck(connection, wanted))
+
+    async def require_profile(self, name: str) -> None:
+        """Raise UsageError, with the nearest name, where the ledger knows no such profile."""
+        await require_profile(LedgerReader(self._ledger), name)
 
     async def decide(self, decision: Decision) -> bool:
         """Carry out a person's decision; False: what was decided on waits no more."""

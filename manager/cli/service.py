@@ -1,12 +1,16 @@
 """Commands that work until they are stopped: `pps run` and one for each role."""
 
 import asyncio
+import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 
 from manager.cli.options import DEFAULT_CONFIG, ConfigOption
+
+if TYPE_CHECKING:
+    from common.config import Config
 
 ROLES: Final = ("fetcher", "router", "deliverer")
 
@@ -16,7 +20,14 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> int:
     from common.config import load_config
     from manager.service import run_service
 
-    return asyncio.run(run_service(load_config(config), roles=set(ROLES)))
+    checked = load_config(config)
+    return asyncio.run(run_service(checked, roles=set(ROLES), began=lambda: _tell(checked)))
+
+
+def _tell(config: "Config") -> None:
+    """Say to a person, who would see nothing more, where to look."""
+    if sys.stdout.isatty() and config.service.log != "-":
+        typer.echo("working, until Ctrl-C: `pps status` shows whether mail flows, `pps log -f` what happens", err=True)
 
 
 def reload(config: ConfigOption = DEFAULT_CONFIG) -> int:

@@ -178,6 +178,24 @@ async def test_who_says_no_to_a_discard_keeps_the_mail(there: Installation, mail
     assert len(mailbox.remaining()) == 1
 
 
+async def test_a_name_that_nobody_has_is_told(there: Installation, mailbox: Mailbox) -> None:
+    """Else a slip reads as if nothing waited. A target that is gone from the file still has what waits for it."""
+    mailbox.plant(mail(to="ann@local.example"))
+    async with there.serving() as service:
+        await service.until(settled(quarantined=1))
+
+    profile = await run(there, "quarantine", "list", "--profile", "offic")
+    target = await run(there, "retry", "--target", "locall")
+    nobody = await run(there, "quarantine", "list", "--recipient", "bob")
+    install(there.folder, targets={"other": {"url": "maildir:mail/{user}"}})
+    gone = await run(there, "quarantine", "list", "--target", "local")
+
+    assert (profile.code, profile.err) == (2, 'pps: the ledger knows no profile "offic": did you mean "office"?\n')
+    assert (target.code, target.err) == (2, 'pps: there is no [target.locall]: did you mean "local"?\n')
+    assert (nobody.code, nobody.out, nobody.err) == (0, "", "")
+    assert (gone.code, gone.out.count("\n")) == (0, 2)
+
+
 async def test_a_discard_without_a_person_needs_yes(there: Installation, mailbox: Mailbox) -> None:
     """Nobody is there to ask: nothing is thrown away."""
     mailbox.plant(mail(to="ann@local.example"))

@@ -12,6 +12,7 @@ from common.failures import PpsError
 from manager.cli import app
 from tests.bad_input.calls import called
 from tests.command import pps, tree
+from tests.terminal import Terminal
 
 WRONG = '[service]\nlogg = "x"\n'
 CONFIGURED = (["run"], ["fetcher"], ["router"], ["deliverer"], ["pull"], ["status"], ["log"], ["migrate"])
@@ -55,6 +56,14 @@ def test_a_wrong_config_is_one_line_exit_2_and_nothing_is_touched(tmp_path: Path
     assert ended.code == 2
     assert ended.err == 'pps: pps.toml: [service] unknown key "logg": did you mean "log"?\n'
     assert tree(tmp_path) == before
+
+
+def test_a_service_on_a_terminal_says_that_it_works(tmp_path: Path) -> None:
+    """Its log goes into a file: a person would see nothing, and not know where to look."""
+    (tmp_path / "pps.toml").write_text('[target.local]\nurl = "maildir:mail/{user}?create=yes"\n')
+
+    with Terminal(tmp_path, "run") as terminal:
+        terminal.await_line("`pps log -f` what happens")
 
 
 def test_no_command_shows_the_help_and_is_wrong_use(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """One server process that a test owns: started in its own folder, awaited until ready, ended by its own pid."""
 
 import contextlib
+import itertools
 import os
 import pwd
 import random
@@ -9,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +28,8 @@ POLL_SECONDS: Final = 0.01
 _PORTS: Final = range(20_000, 32_000)
 """Below the kernel's ephemeral range, so that no outgoing connection takes a server's port while it restarts."""
 
-_SHARES: Final = 8
-"""Test processes that run side by side draw ports from shares of their own: none takes what another just found free."""
+_SHARES: Final = 24
+"""Each test process on this machine has a share of the ports to itself: none takes what another just found free."""
 
 
 class ServerError(Exception):
@@ -36,13 +37,25 @@ class ServerError(Exception):
 
 
 def free_port() -> int:
-    """Return a loopback port on which nobody listens now."""
-    share = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _SHARES
+    """Return a loopback port on which nobody listens now, and that this process didn't get for a long while."""
     while True:
-        port = random.choice(_PORTS[share::_SHARES])  # noqa: S311 (a port is no secret)
+        port = next(_ports)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+
+
+def _drawn() -> Iterator[int]:
+    """Yield the ports of a share over and over; the share is held by a socket's name, which goes with the process."""
+    with socket.socket(socket.AF_UNIX) as held:
+        for share in range(_SHARES):
+            with contextlib.suppress(OSError):  # another process has it
+                held.bind(f"\0pps-test-ports-{share}")
+                yield from itertools.cycle(random.sample(_PORTS[share::_SHARES], len(_PORTS) // _SHARES))
+    raise RuntimeError(f"{_SHARES} test processes hold all ports: end some")
+
+
+_ports: Final = _drawn()
 
 
 def program(name: str, *, package: str, folders: str = "/usr/sbin:/usr/bin:/sbin:/bin") -> str:
