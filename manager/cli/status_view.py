@@ -18,6 +18,7 @@ MANY: Final = 20
 
 _QUIET: Final = frozenset({ProfileState.ACTIVE, ProfileState.POLLING, ProfileState.DISABLED})
 _WARNINGS: Final = frozenset({"dead", "deferred", "grant", "skipped"})
+_ONE: Final = {"breaches": "breach"}
 _ORDER: Final = ("listed", "fetched", "routed", "skipped", "quarantined", "lost", "removed")
 _WORDS: Final = {"listed": "to fetch", "fetched": "to route", "routed": "on the way"}
 """States whose names say little to who doesn't know the pipeline."""
@@ -51,7 +52,8 @@ def _headline(found: Overview) -> str:
 def _complaint(trouble: Trouble, at: int) -> str:
     """Return "! profile office without success for 3h, 12 waiting: why" and the like."""
     many = trouble.count if trouble.what not in {"target", "profile", "queue", "service"} else None
-    whose = f"{trouble.what} {trouble.name}" if trouble.name else trouble.what
+    what = _ONE.get(trouble.what, trouble.what) if trouble.count == 1 else trouble.what
+    whose = f"{what} {trouble.name}" if trouble.name else what
     subject = f"deliveries to {trouble.name}" if trouble.what == "deferred" else whose
     without = " without success" if trouble.what == "profile" else ""
     since = "" if trouble.since is None else f" for {age(at, trouble.since)}"

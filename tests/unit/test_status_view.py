@@ -1,5 +1,8 @@
 """How `pps status` reads: the answer first, each trouble in a line, and no flood where there are many profiles."""
 
+import pytest
+
+from common.ledger.verified import Verified
 from manager.cli.status_view import blocks_of
 from manager.cli.tables import Line, Rows
 from manager.standing import Overview
@@ -44,6 +47,14 @@ def test_each_trouble_says_whose_since_when_and_how_much_waits() -> None:
         "! 1 lost for 1m: gone from the server before everybody had it",
     ]
     assert sum(line.startswith("  -> ") for line in lines) == 4
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, "! 1 breach for 1m: "), (2, "! 2 breaches for 1m: ")])
+def test_what_a_verification_found_is_counted(count: int, told: str) -> None:
+    """In English."""
+    lines, _ = shown(verified=Verified(at=AT - MINUTE, breaches=count))
+
+    assert any(line.startswith(told) for line in lines), lines
 
 
 def test_of_many_profiles_a_terminal_shows_those_in_trouble() -> None:
