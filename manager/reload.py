@@ -44,7 +44,10 @@ def is_behind(config: Config) -> bool:
 def _running(config: Config) -> Holder:
     holder = holder_of(config)
     if holder is None:
-        raise PpsError(f"reload: no service runs (nobody holds {lock_path(config)}): `pps run` starts one")
+        raise PpsError(
+            f"reload: no service runs (nobody holds {lock_path(config)}): `pps run` starts one; "
+            "one that began before `ledger` was changed has to be stopped and started"
+        )
     if not holder.reloads:
         raise PpsError("reload: the process that works here is a `pps pull`, or has only just started: try again")
     return holder

@@ -217,7 +217,8 @@ SURROUNDINGS: Final = (
     BadInput(
         name="reload where nothing runs",
         arguments=("reload",),
-        prints="reload: no service runs (nobody holds {folder}/pps.db.lock): `pps run` starts one",
+        prints="reload: no service runs (nobody holds {folder}/pps.db.lock): `pps run` starts one; one that began "
+        "before `ledger` was changed has to be stopped and started",
         code=1,
         set_up=nothing,
     ),

@@ -17,7 +17,7 @@ _HEAD: Final = """# Performance
 
 What `make bench` measured: PPS and other programs that fetch mail over POP3, each in turn on the same mailboxes, in
 one run. Written by `make performance`; only the notes are written by hand. Absolute figures are those of one machine at
-one time; the ratios are what holds.
+one time, and so are ratios to programs in C: Python's speed beside the kernel's differs from machine to machine.
 """
 
 
