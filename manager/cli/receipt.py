@@ -26,6 +26,9 @@ _OF_MAIL: Final[Mapping[str, str]] = {
     "renamed": "under another UIDL",
 }
 
+_LAST: Final = frozenset({"kept", "deleted", "gone"})
+"""What comes after all else of the same moment: deliveries were what it waited for."""
+
 _DECIDED: Final[Mapping[str, str]] = {
     "retry": "a person had it tried again",
     "redirect": "a person gave it to",
@@ -53,10 +56,10 @@ def receipt_of(life: Life) -> list[Entry]:
     pieces = {piece.delivery_id: piece for piece in life.pieces}
     found = [
         *_of_rows(life),
-        *(entry for piece in life.pieces for entry in _of_piece(piece, life)),
         *(_of_event(event, pieces.get(event.subject)) for event in life.happened),
+        *(entry for piece in life.pieces for entry in _of_piece(piece, life)),  # what came of an event comes after it
     ]
-    return sorted(found, key=lambda entry: entry.at)
+    return sorted(found, key=lambda entry: (entry.at, entry.kind in _LAST))
 
 
 def _of_rows(life: Life) -> Iterator[Entry]:

@@ -1,6 +1,7 @@
 """A mail's receipt tells its whole life, on both databases, and costs nothing where the rows tell it all."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -112,13 +113,27 @@ async def test_what_a_person_decided_and_who_got_it_instead_is_told(asked: Asked
 
     assert await Desk(asked.ledger).decide(decision)
 
-    lines = await told(asked, scene)
-    assert lines[3] == "refused for ann@example.com at local, attempt 1: 554 5.7.1 spam"
-    assert set(lines[4:]) == {
+    assert (await told(asked, scene))[3:] == [
+        "refused for ann@example.com at local, attempt 1: 554 5.7.1 spam",
         "a person gave it to boss@example.com (for ann@example.com)",
         "redirected from ann@example.com: 554 5.7.1 spam",
         "passed on to boss@example.com: a person gave it to him instead of ann@example.com: 554 5.7.1 spam",
-    }
+    ]
+
+
+async def test_what_happened_in_one_moment_is_told_in_its_order(asked: Asked) -> None:
+    """An attempt before what came of it, a delivery before the deletion that waited for it."""
+    _, (ann,) = await routed(asked, "ann@example.com")
+    await attempt(asked, ann, 1, Result.REFUSED, "554 5.7.1 spam")
+    life = await life_of(asked.reader, ann.mail_id)
+    life = replace(life, listed_at=1, fetched_at=1, routed_at=1)
+    pieces = tuple(replace(piece, created_at=1, done_at=1) for piece in life.pieces)
+    refused = replace(life, pieces=pieces, happened=tuple(replace(one, at=1) for one in life.happened))
+    saved = [replace(piece, state="delivered", last_reply="250 saved") for piece in pieces]
+    done = replace(refused, deleted_at=1, pieces=tuple(saved), happened=())
+
+    assert [entry.kind for entry in receipt_of(refused)] == ["listed", "fetched", "routed", "attempt", "quarantined"]
+    assert [entry.kind for entry in receipt_of(done)] == ["listed", "fetched", "routed", "attempt", "deleted"]
 
 
 async def test_what_set_a_mail_aside_and_brought_it_back_is_told(asked: Asked) -> None:
