@@ -44,6 +44,20 @@ def test_every_key_has_a_row() -> None:
             assert field.description
 
 
+def test_what_every_command_prints_as_json_is_told() -> None:
+    """Under its own heading, or its group's, where its name stands."""
+    commands = re.split(r"^### `pps (.+)`$", (DOCS / "commands.md").read_text(), flags=re.MULTILINE)
+    told = re.split(r"^## (.+)$", (DOCS / "json.md").read_text(), flags=re.MULTILINE)
+    sections = dict(zip(told[1::2], told[2::2], strict=True))
+    printing = [name for name, text in zip(commands[1::2], commands[2::2], strict=True) if "`--json`" in text]
+
+    for command in printing:
+        group, _, last = command.partition(" ")
+        own = any(f"`pps {command}`" in heading for heading in sections)
+        assert own or any(f"`pps {group}`" in heading and last in text for heading, text in sections.items()), command
+    assert len(printing) > 10
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """A link to a file, or to a heading in one, is no dead end."""

@@ -60,7 +60,7 @@ def list_(*, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False)
 
     found = asyncio.run(signed(load_config(config)))
     if as_json:
-        typer.echo(json.dumps([one.document() for one in found]))
+        typer.echo(json.dumps({"grants": [one.document() for one in found]}))
     else:
         from manager.cli.tables import print_table
 

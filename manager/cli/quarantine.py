@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 DEFAULT_RATE = 20.0
 
+NOTHING: Final = "nothing that fits waits"
+
 _DONE: Final = {"retry": "set in motion again", "redirect": "redirected", "discard": "discarded"}
 
 
@@ -48,8 +50,10 @@ def list_(  # noqa: PLR0913 (one for each option)
     items = _found(config, wanted)
     if as_json:
         typer.echo(json.dumps({"items": [document_of(item) for item in items]}))
-    else:
+    elif items:
         _print(items)
+    else:
+        typer.echo("nothing waits for a person" if wanted.is_empty else NOTHING)
     return 0
 
 
@@ -264,7 +268,7 @@ def _require_clear(wanted: "Stuck", items: list["StuckItem"]) -> None:
 
 def _told(decided: "Decided", wish: "Wish") -> str:
     if not decided.items:
-        return "nothing that fits waits"
+        return NOTHING
     late = len(decided.items) - decided.done
     return f"{counted(decided.done, 'item')} {_DONE[wish.verb]}" + (f"; {late} no longer waited" if late else "")
 
@@ -303,8 +307,7 @@ def _print(items: list["StuckItem"]) -> None:
         ]
         for item in items
     ]
-    if rows:
-        print_table(["id", "since", "profile", "recipient", "target", "reason"], rows)
+    print_table(["id", "since", "profile", "recipient", "target", "reason"], rows)
 
 
 def _print_counts(decided: "Decided") -> None:

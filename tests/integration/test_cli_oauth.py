@@ -69,7 +69,7 @@ def test_a_mailbox_is_signed_in_by_code_and_then_pulled(provider: Provider, tmp_
     assert out.splitlines()[-1] == "office is signed in, and polled next."
     listed = there.pps("oauth", "list", "--json")
     assert listed.code == 0
-    assert [(one["profile"], one["user"], one["state"]) for one in json.loads(listed.out)] == [
+    assert [(one["profile"], one["user"], one["state"]) for one in json.loads(listed.out)["grants"]] == [
         ("office", "ann", "good")
     ]
     assert there.pps("pull").code == 0

@@ -82,6 +82,7 @@ async def test_a_person_sees_redirects_and_discards_beside_a_running_service(
         thrown = await run(there, "quarantine", "discard", "--recipient", "bob@local.example", "--yes")
         await service.poll()
 
+    assert (await run(there, "quarantine", "list")).out == "nothing waits for a person\n"
     assert (ann["reason"], ann["target"], ann["attempts"]) == ("554 5.7.1 spam", "local", 1)
     assert "Subject: for ?[31mboth" in shown.out
     assert "\x1b" not in shown.out
@@ -192,7 +193,7 @@ async def test_a_name_that_nobody_has_is_told(there: Installation, mailbox: Mail
 
     assert (profile.code, profile.err) == (2, 'pps: the ledger knows no profile "offic": did you mean "office"?\n')
     assert (target.code, target.err) == (2, 'pps: there is no [target.locall]: did you mean "local"?\n')
-    assert (nobody.code, nobody.out, nobody.err) == (0, "", "")
+    assert (nobody.code, nobody.out, nobody.err) == (0, "nothing that fits waits\n", "")
     assert (gone.code, gone.out.count("\n")) == (0, 2)
 
 
