@@ -11,6 +11,7 @@ from common.ledger.desk import Desk
 from common.ledger.lives import life_of
 from common.ledger.records import PlannedDelivery
 from common.messages import Result
+from manager.cli.mails_view import next_of
 from manager.cli.receipt import entry_document, receipt_of
 from tests.contract.reader import Asked, asked
 from tests.ledger import Scene, forget, outcome
@@ -119,6 +120,19 @@ async def test_what_a_person_decided_and_who_got_it_instead_is_told(asked: Asked
         "redirected from ann@example.com: 554 5.7.1 spam",
         "passed on to boss@example.com: a person gave it to him instead of ann@example.com: 554 5.7.1 spam",
     ]
+
+
+async def test_only_what_a_person_threw_away_is_called_discarded(asked: Asked) -> None:
+    """A mail whose deliveries aren't on record had none that anybody discarded."""
+    scene, (ann,) = await routed(asked, "ann@example.com")
+    await attempt(asked, ann, 1, Result.DELIVERED, "250 saved")
+    await asked.ledger.record_deleted(scene.lease, [ann.mail_id])
+    life = await life_of(asked.reader, ann.mail_id)
+    discarded = replace(life, pieces=tuple(replace(piece, state="discarded") for piece in life.pieces))
+
+    assert "discarded" in next_of(discarded, life.progress_at)
+    assert "discarded" not in next_of(life, life.progress_at)
+    assert "discarded" not in next_of(replace(life, pieces=()), life.progress_at)
 
 
 async def test_what_happened_in_one_moment_is_told_in_its_order(asked: Asked) -> None:
