@@ -23,7 +23,7 @@ from common.ledger.deciding import Decision, Verb
 from common.ledger.desk import Desk
 from common.ledger.stuck import Stuck, StuckItem
 from common.log import open_log
-from common.messages import MAX_HEADER
+from common.messages import MAX_HEADER, one_line
 
 RATE: Final = 20.0
 """Deliveries a second that become due when many are set in motion, unless the person asks for others."""
@@ -100,7 +100,9 @@ async def find(config: Config, wanted: Stuck) -> list[StuckItem]:
         if not found and wanted.profile is not None:
             await desk.require_profile(wanted.profile)
     if not found and wanted.target is not None and wanted.target not in config.targets:
-        raise UsageError(f"there is no [target.{wanted.target}]: {nearest(wanted.target, config.targets)}")
+        raise UsageError(
+            f"there is no [target.{one_line(wanted.target, 64)}]: {nearest(wanted.target, config.targets)}"
+        )
     return found
 
 

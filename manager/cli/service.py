@@ -26,7 +26,7 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> int:
 
 def _tell(config: "Config") -> None:
     """Say to a person, who would see nothing more, where to look."""
-    if sys.stdout.isatty() and config.service.log != "-":
+    if sys.stderr.isatty() and config.service.log != "-":
         typer.echo("working, until Ctrl-C: `pps status` shows whether mail flows, `pps log -f` what happens", err=True)
 
 

@@ -77,8 +77,10 @@ def replace(rabbitmq: RabbitMQ, queue: str) -> None:
     with ThreadPoolExecutor() as others:
         for _ in range(3):
             others.submit(redeclare)
-        by_hand(rabbitmq, lambda raw: raw.queue_delete(queue))
-        deleted.set()
+        try:
+            by_hand(rabbitmq, lambda raw: raw.queue_delete(queue))
+        finally:
+            deleted.set()
 
 
 async def is_there(connection: channel.Connection, queue: str) -> bool:
