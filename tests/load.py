@@ -135,7 +135,7 @@ def main() -> int:
             good = measure(arguments.mails, "run", "sqlite:///pps.db", "memory:", Path(folder))
         else:
             from tests.servers.postgres import Postgres  # noqa: PLC0415 (only for this mode)
-            from tests.servers.rabbitmq import RabbitMQ  # noqa: PLC0415
+            from tests.servers.rabbitmq import RabbitMQ  # noqa: PLC0415 (as above)
 
             with Postgres() as postgres, RabbitMQ() as rabbitmq:
                 good = measure(arguments.mails, "roles", postgres.fresh_database(), rabbitmq.url, Path(folder))

@@ -208,7 +208,7 @@ def said_by(error: BaseException) -> tuple[str, str]:
 
 def _upgrade(connection: Connection) -> None:
     from alembic import command  # noqa: PLC0415 (only a migration pays for importing Alembic)
-    from alembic.config import Config  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415 (as above)
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))

@@ -201,7 +201,7 @@ def _part(file: str, function: str) -> str | None:
 def main() -> int:
     """Measure, and print."""
     from tests.servers.postgres import Postgres  # noqa: PLC0415 (servers start only here)
-    from tests.servers.rabbitmq import RabbitMQ  # noqa: PLC0415
+    from tests.servers.rabbitmq import RabbitMQ  # noqa: PLC0415 (as above)
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mails", type=int, default=5000)

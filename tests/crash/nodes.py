@@ -23,10 +23,10 @@ GIVEN_UP_SECONDS: Final = 100.0
 """By then a queue that alone gave no answer would have been deleted."""
 
 JOBS: Final = jobs_queue("local")
-CONSUMERS: Final = {FETCHED: "router", JOBS: "deliverer", OUTCOMES: "fetcher"}
+QUEUES: Final = (FETCHED, JOBS, OUTCOMES)
 
 
-def kill_leaders(nodes: RabbitCluster, scene: Scene, queues: Iterable[str] = tuple(CONSUMERS)) -> Drained:
+def kill_leaders(nodes: RabbitCluster, scene: Scene, queues: Iterable[str] = QUEUES) -> Drained:
     """Kill the leader of each of these queues in turn, with mail under way; it comes back before the next is killed."""
     with coming(scene) as began:
         for queue in queues:

@@ -5,7 +5,7 @@ from typing import Final
 from common.broker import OUTCOMES
 from tests.crash.installations import Cluster
 from tests.crash.kills import LOAD, SERVER_SECONDS, UNDER_WAY, lmtp_frozen
-from tests.crash.nodes import CONSUMERS, await_flow, coming
+from tests.crash.nodes import QUEUES, await_flow, coming
 from tests.crash.scene import Drained, Scene, samples
 from tests.crash.service import STARTED
 from tests.servers.dovecot import Dovecot
@@ -32,7 +32,7 @@ PATIENT: Final = (
 def delete_queues(cluster: Cluster, scene: Scene) -> Drained:
     """Delete each queue while mail comes: what was in it is lost, its consumer is cancelled or made deaf."""
     with coming(scene):
-        for queue in CONSUMERS:
+        for queue in QUEUES:
             cluster.rabbitmq.ctl("delete_queue", "--vhost", VHOST, queue)
             await_flow(scene)
     return scene.drain(seconds=SERVER_SECONDS, queues_lost=True)
